@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, transactions, migrations, the embedded server. No table is defined here."""

@@ -1,0 +1,85 @@
+"""The connection pool and the one way to open a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+OUTAGE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.SystemError,
+)
+"""What PostgreSQL being away, full or restarting looks like: wait and try again."""
+
+TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, *OUTAGE)
+"""Outages, and conflicts that a repeat of the statement resolves."""
+
+
+class Database:
+    """A pool of connections to one PostgreSQL.
+
+    All times in the database are `timestamptz`; every session runs in UTC.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int = 10, command_timeout: float = 30.0) -> None:
+        self.dsn = dsn
+        self._pool_size = pool_size
+        self._command_timeout = command_timeout
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Connect. Raises one of `OUTAGE` while PostgreSQL is away."""
+        self._pool = await asyncpg.create_pool(
+            self.dsn,
+            min_size=1,
+            max_size=self._pool_size,
+            command_timeout=self._command_timeout,
+            server_settings={"application_name": "notifications", "timezone": "UTC", "jit": "off"},
+        )
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    @property
+    def pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        if self._pool is None:
+            raise RuntimeError("the database is not open")
+        return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[Connection]":
+        """A connection on which each statement is a transaction of its own."""
+        async with self.pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[Connection]":
+        """One transaction: committed at the end, rolled back on any exception."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection outside the pool, for what holds one for long: LISTEN, advisory locks."""
+        return await asyncpg.connect(
+            self.dsn,
+            timeout=10,
+            server_settings={"application_name": "notifications", "timezone": "UTC", "jit": "off"},
+        )
+
+    async def ping(self) -> None:
+        """Raises one of `OUTAGE` when PostgreSQL does not answer."""
+        async with self.pool.acquire(timeout=3) as connection:
+            await connection.execute("SELECT 1", timeout=3)

@@ -1,0 +1,184 @@
+"""What every sender is: `BaseSender`, and the outcomes it may answer with.
+
+A sender turns one message into calls of one provider and says what came of it. It returns an
+`Outcome` for everything a provider can answer; it raises only for its own bugs. It never retries,
+waits for limits or touches the database: the engine does, from the outcome and the capabilities.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Literal
+from uuid import UUID
+
+TextFormat = Literal["plain", "markdown", "html"]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A link under the message."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file the provider fetches from `url` (https). `name` is shown where the provider shows names."""
+
+    kind: Literal["photo", "document"]
+    url: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery as its sender sees it.
+
+    `parts_done` holds the provider's ids of the parts an earlier attempt got through: a message
+    that takes several calls resumes after them and never repeats one.
+    """
+
+    notification_id: UUID
+    delivery_id: int
+    address: str
+    title: str
+    body: str
+    format: TextFormat = "plain"
+    buttons: Sequence[Button] = ()
+    attachments: Sequence[Attachment] = ()
+    metadata: dict[str, object] = field(default_factory=dict)
+    created_at: datetime | None = None
+    attempt: int = 1
+    parts_done: tuple[str, ...] = ()
+
+
+class Scope(StrEnum):
+    """Which bucket a provider's throttling is about."""
+
+    ACCOUNT = "account"
+    ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The provider accepted it. `address` is set when the provider moved the recipient there."""
+
+    parts: tuple[str, ...] = ()
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """Common to every other outcome: a text for people, the provider's code, the parts already accepted."""
+
+    reason: str
+    code: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttled(NotSent):
+    """Too fast. The bucket pauses for `retry_after` seconds (None: the engine chooses); no attempt is used."""
+
+    retry_after: float | None = None
+    scope: Scope = Scope.ACCOUNT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry(NotSent):
+    """It was certainly not accepted and may succeed later (a 5xx, a refused connection)."""
+
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(NotSent):
+    """The provider will never take this message: wrong content, missing permission."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone(NotSent):
+    """The address is dead: blocked, deleted, unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halted(NotSent):
+    """The account itself does not work (a wrong token): the whole sender stops, its rows wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(NotSent):
+    """It may have been accepted: a timeout or a reset after the request had left."""
+
+
+Outcome = Sent | Throttled | Retry | Refused | Gone | Halted | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a channel can do, as data. Lengths are in the provider's own units, named in `length_unit`."""
+
+    formats: frozenset[TextFormat] = frozenset({"plain"})
+    max_length: int | None = None
+    length_unit: Literal["characters", "utf-16 units", "bytes"] = "characters"
+    splits: bool = False
+    buttons: bool = False
+    attachments: frozenset[Literal["photo", "document"]] = frozenset()
+    ordered: bool = True
+    """Messages to one address are sent one after the other, in the order of acceptance."""
+    deduplicates: bool = False
+    """The provider itself drops a repeat of the same delivery, so an unknown outcome is safe to resend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the provider allows the account. None: no limit."""
+
+    rate: float | None = None
+    """Messages a second over the whole account."""
+    concurrency: int | None = None
+    """Calls under way at once; None: the engine's default."""
+
+
+class AddressError(ValueError):
+    """An address this sender can never use; the text says what is accepted."""
+
+
+class BaseSender(ABC):
+    """One channel and its account.
+
+    Subclass it in a file of its own and add one row to `service.senders.SENDERS`.
+    """
+
+    name: ClassVar[str]
+    """How requests call it: upper case, `TG`."""
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    retry_delays: ClassVar[tuple[float, ...] | None] = None
+    """Seconds before each retry, instead of the engine's default."""
+
+    limits: Limits = Limits()
+    default_address: str | None = None
+    off_reason: str | None = None
+    """Why this sender cannot be used (a missing credential, by the setting's name); None: it is on."""
+
+    def check_address(self, address: str) -> str:
+        """The address in its canonical form. Raises `AddressError`."""
+        return address
+
+    def address_spacing(self, address: str) -> float:
+        """Least seconds between two messages to this address; 0: no limit of its own."""
+        del address
+        return 0.0
+
+    async def open(self) -> None:
+        """Make the connections. Called once before the first `send`; must not fail because a provider is down."""
+
+    @abstractmethod
+    async def send(self, message: Message) -> Outcome:
+        """Send one message. The engine cancels it after `DELIVERY_SEND_TIMEOUT_SECONDS` (outcome: unknown)."""
+
+    async def close(self) -> None:
+        """Close what `open` made."""

@@ -1,0 +1,197 @@
+"""Every setting of the service: one environment variable each, with its unit in the name or description.
+
+Only `cli`, `app` and tests make these objects; everything else receives the group it needs.
+Empty variables count as unset, so that a compose file may pass them through.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Role = Literal["api", "worker"]
+
+
+def _env(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(
+        env_prefix=prefix, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
+class ServerSettings(BaseSettings):
+    """The HTTP server of this process."""
+
+    model_config = _env("SERVER_")
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container has to listen on its outer address
+    port: int = Field(8080, ge=0, le=65535)
+    public_url: str | None = Field(None, description="Address under which people reach this service")
+    body_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Largest request body, bytes")
+    docs_enabled: bool = Field(True, description="Serve /docs and /docs/asyncapi")
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the rows are kept; without a URL an embedded PostgreSQL is started."""
+
+    model_config = _env("DATABASE_")
+
+    url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
+    pool_size: int = Field(10, ge=2, le=200, description="Connections kept by one process")
+    command_timeout_seconds: float = Field(30.0, gt=0)
+    data_dir: Path = Field(Path(".data"), description="Folder of the embedded PostgreSQL")
+
+
+class RabbitSettings(BaseSettings):
+    """RabbitMQ is used when `RABBITMQ_HOST` is set."""
+
+    model_config = _env("RABBITMQ_")
+
+    host: str | None = None
+    port: int = Field(5672, ge=1, le=65535)
+    user: str = "guest"
+    password: SecretStr = SecretStr("guest")
+    vhost: str = "/"
+    queue_name: str = Field("notifications", min_length=1, max_length=200)
+    prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
+
+    @property
+    def url(self) -> str:
+        """The AMQP address with credentials: never to be logged."""
+        secret = quote(self.password.get_secret_value(), safe="")
+        vhost = quote(self.vhost, safe="")
+        return f"amqp://{quote(self.user, safe='')}:{secret}@{self.host}:{self.port}/{vhost}"
+
+
+class KafkaSettings(BaseSettings):
+    """Kafka is used when `KAFKA_BOOTSTRAP_SERVERS` is set."""
+
+    model_config = _env("KAFKA_")
+
+    bootstrap_servers: str | None = None
+    topic: str = Field("notifications", min_length=1, max_length=249)
+    group_id: str = Field("notifications-service", min_length=1)
+    batch_max_records: int = Field(500, ge=1, le=10_000)
+
+
+class LimitSettings(BaseSettings):
+    """What a request may be at most; see also each sender's own limits."""
+
+    model_config = _env("LIMIT_")
+
+    title_chars: int = Field(1_000, ge=1, le=100_000)
+    body_chars: int = Field(100_000, ge=1, le=10_000_000)
+    metadata_bytes: int = Field(4_096, ge=2, le=1_048_576)
+    buttons: int = Field(20, ge=0, le=100)
+    attachments: int = Field(10, ge=0, le=100)
+    batch_items: int = Field(5_000, ge=1, le=50_000)
+    rejected_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Largest rejected message that is kept whole, bytes"
+    )
+
+
+class DeliverySettings(BaseSettings):
+    """The delivery engine. Times are seconds."""
+
+    model_config = _env("DELIVERY_")
+
+    lease_seconds: float = Field(60.0, gt=0, description="After this a crashed worker's rows are taken over")
+    send_timeout_seconds: float = Field(20.0, gt=0, description="Hard limit of one call to a provider")
+    poll_seconds: float = Field(1.0, gt=0, description="Longest wait before the table is looked at again")
+    pacing_horizon_seconds: float = Field(1.0, gt=0, description="How far ahead send slots are reserved")
+    buffer_rows: int = Field(1_000, ge=1, description="Leased rows one sender holds in memory")
+    concurrency: int = Field(100, ge=1, le=10_000, description="Calls one sender has under way")
+    batch_rows: int = Field(1_000, ge=1, le=20_000, description="Most rows of one group commit")
+    intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
+    intake_timeout_seconds: float = Field(10.0, gt=0, description="HTTP answers 503 after this")
+    retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 600, 1800, 7200)
+    lost_leases_max: int = Field(20, ge=1, description="A row that outlived so many workers has failed")
+    retention_days: float = Field(30.0, gt=0, description="Finished notifications are kept so long")
+    housekeeping_seconds: float = Field(2.0, gt=0, description="Pause between expiry and lease checks")
+    drain_timeout_seconds: float = Field(25.0, gt=0, description="Longest wait for sends under way at stop")
+
+    @field_validator("retry_delays_seconds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class AuthSettings(BaseSettings):
+    """API keys are always on; JWT is on when a secret or a JWKS address is set."""
+
+    model_config = _env("")
+
+    admin_api_key: SecretStr | None = Field(None, min_length=16)
+    jwt_secret: SecretStr | None = Field(None, min_length=32)
+    jwt_jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_leeway_seconds: float = Field(30.0, ge=0)
+
+
+class TelegramSettings(BaseSettings):
+    """The `TG` sender is on when `TG_BOT_TOKEN` is set. A rate of 0 means no limit."""
+
+    model_config = _env("TG_")
+
+    bot_token: SecretStr | None = None
+    default_chat_id: str | None = None
+    api_url: str = "https://api.telegram.org"
+    rate: float = Field(30.0, ge=0, description="Messages a second of the bot")
+    chat_rate: float = Field(1.0, ge=0, description="Messages a second to one chat")
+    group_rate: float = Field(20.0, ge=0, description="Messages a minute to one group")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class WebhookSettings(BaseSettings):
+    """The `WEBHOOK` sender is on when `WEBHOOK_SECRET` is set. A rate of 0 means no limit."""
+
+    model_config = _env("WEBHOOK_")
+
+    secret: SecretStr | None = Field(None, description="whsec_… of Standard Webhooks; two, with a space, to rotate")
+    default_url: str | None = None
+    allow_private: bool = Field(False, description="Allow http and addresses inside the network")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class ConsoleSettings(BaseSettings):
+    """The `CONSOLE` sender prints to standard output."""
+
+    model_config = _env("CONSOLE_")
+
+    enabled: bool = True
+
+
+class ProcessSettings(BaseSettings):
+    """What this process does, and how it speaks."""
+
+    model_config = _env("")
+
+    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All groups; each reads its own variables."""
+
+    model_config = _env("")
+
+    process: ProcessSettings = Field(default_factory=ProcessSettings)
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    rabbit: RabbitSettings = Field(default_factory=RabbitSettings)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    telegram: TelegramSettings = Field(default_factory=TelegramSettings)
+    webhook: WebhookSettings = Field(default_factory=WebhookSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
