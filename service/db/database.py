@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy  # noqa: TC002 - the alias below is used by other modules
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 OUTAGE = (
     OSError,
@@ -18,7 +16,7 @@ OUTAGE = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.SystemError,
+    asyncpg.PostgresSystemError,
 )
 """What PostgreSQL being away, full or restarting looks like: wait and try again."""
 
@@ -60,13 +58,13 @@ class Database:
         return self._pool
 
     @asynccontextmanager
-    async def connection(self) -> "AsyncIterator[Connection]":
+    async def connection(self) -> AsyncIterator[Connection]:
         """A connection on which each statement is a transaction of its own."""
         async with self.pool.acquire() as connection:
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> "AsyncIterator[Connection]":
+    async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back on any exception."""
         async with self.pool.acquire() as connection, connection.transaction():
             yield connection
@@ -77,6 +75,26 @@ class Database:
             self.dsn,
             timeout=10,
             server_settings={"application_name": "notifications", "timezone": "UTC", "jit": "off"},
+        )
+
+    async def connect_ledger(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection for the engine's statements.
+
+        They are all index look-ups for a batch of rows. While tables are young or grow fast the
+        statistics tempt the planner into scans; these settings keep it from them.
+        """
+        return await asyncpg.connect(
+            self.dsn,
+            timeout=10,
+            command_timeout=self._command_timeout,
+            server_settings={
+                "application_name": "notifications ledger",
+                "timezone": "UTC",
+                "jit": "off",
+                "enable_seqscan": "off",
+                "enable_hashjoin": "off",
+                "enable_mergejoin": "off",
+            },
         )
 
     async def ping(self) -> None:

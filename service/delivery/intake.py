@@ -1,10 +1,24 @@
 """Accepting requests: judge, plan, hand to the ledger's next group commit, answer after the commit."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 from uuid import UUID
 
-from service.contract import FieldProblem, NotificationRequest
+from service.contract import Bounds, FieldProblem, NotificationRequest
+from service.delivery.dedup import content_hash, explicit_key
+from service.delivery.ledger import Accepted, Entry, Ledger
+from service.delivery.metrics import Metrics
+from service.delivery.planning import Refusal, plan
+from service.delivery.rejections import Rejections
+from service.db.ids import uuid7
+from service.errors import Unavailable
+from service.senders.base import BaseSender
+from service.settings import DeliverySettings, LimitSettings
+
+__all__ = ["Accepted", "Intake", "Refusal", "Submission"]
+
+RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +33,74 @@ class Submission:
     dedup_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The request is stored. `duplicate`: it was already; `id` is the first one's."""
+class Intake:
+    """The one door for requests, whatever their way in."""
 
-    id: UUID
-    request_id: str | None
-    duplicate: bool
+    def __init__(
+        self,
+        ledger: Ledger,
+        rejections: Rejections,
+        senders: Mapping[str, BaseSender],
+        *,
+        limits: LimitSettings,
+        settings: DeliverySettings,
+        metrics: Metrics,
+    ) -> None:
+        self.bounds = Bounds(
+            title_chars=limits.title_chars,
+            body_chars=limits.body_chars,
+            metadata_bytes=limits.metadata_bytes,
+            buttons=limits.buttons,
+            attachments=limits.attachments,
+        )
+        self._ledger = ledger
+        self._rejections = rejections
+        self._senders = senders
+        self._settings = settings
+        self._metrics = metrics
 
+    async def accept(self, submission: Submission, *, wait: bool = False) -> Accepted | Refusal:
+        """Store one request. With `wait` it waits for as long as an outage lasts; otherwise it raises
+        `Unavailable` after `DELIVERY_INTAKE_TIMEOUT_SECONDS`."""
+        return (await self.accept_many((submission,), wait=wait))[0]
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The request is well-formed but cannot be taken."""
+    async def accept_many(
+        self, submissions: Sequence[Submission], *, wait: bool = False
+    ) -> list[Accepted | Refusal]:
+        """Store many in their order; an answer for each, in the same order."""
+        if not wait and self._ledger.waiting_entries + len(submissions) > self._settings.intake_queue_rows:
+            raise Unavailable(retry_after=RETRY_AFTER_SECONDS)
+        judged = [self._judge(submission) for submission in submissions]
+        entries = [entry for entry in judged if isinstance(entry, Entry)]
+        self._ledger.submit(entries)
+        try:
+            async with asyncio.timeout(None if wait else self._settings.intake_timeout_seconds):
+                for entry in entries:
+                    await entry.answer
+        except TimeoutError:
+            raise Unavailable(retry_after=RETRY_AFTER_SECONDS) from None
+        finally:
+            for entry in entries:
+                entry.answer.cancel()
+        return [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
 
-    code: Literal["unknown_sender", "sender_off", "invalid_address", "no_address", "id_conflict"]
-    problems: tuple[FieldProblem, ...]
+    async def reject(self, raw: bytes, *, source: str, problems: Sequence[FieldProblem]) -> UUID:
+        """Keep a message that cannot become a notification, and report it. Waits out an outage."""
+        self._metrics.rejected(source)
+        return await self._rejections.store(raw, source=source, problems=problems)
+
+    def _judge(self, submission: Submission) -> Entry | Refusal:
+        request = submission.request
+        planned = plan(request, self._senders)
+        if isinstance(planned, Refusal):
+            return planned
+        key = explicit_key(request.id) if request.id is not None else submission.dedup_key
+        return Entry(
+            id=uuid7(),
+            request=request,
+            plan=planned,
+            source=submission.source,
+            dedup_key=key,
+            content_hash=None if key is None else content_hash(request),
+            answer=asyncio.get_running_loop().create_future(),
+        )

@@ -145,7 +145,11 @@ class DeliveryLog(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """Events of one commit that still have to be published through one transport."""
+    """Events of one commit that still have to be published through one transport.
+
+    Three arrays of equal length, an element an event: its type, what it is about (a notification's
+    id: events about the same thing keep their order), and its JSON.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (Index("outbox_next", "transport", "id"),)
@@ -153,7 +157,8 @@ class Outbox(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     transport: str = Field(sa_column=Column(Text, nullable=False))
     channel: str = Field(sa_column=Column(Text, nullable=False))
-    keys: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    types: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    subjects: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
     bodies: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
 
 

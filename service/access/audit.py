@@ -1,0 +1,73 @@
+"""The audit trail: who did what to what, when, and how it ended."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from service.access.principal import Principal
+from service.db.database import Database
+
+_BEGIN = """
+INSERT INTO audit_entry (at, actor, action, target, details)
+VALUES (now(), $1, $2, $3, $4::jsonb) RETURNING id
+"""
+_END = "UPDATE audit_entry SET outcome = $2, details = details || $3::jsonb WHERE id = $1"
+_PAGE = """
+SELECT id, at, actor, action, target, details, outcome FROM audit_entry
+WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One management write. `outcome`: done, an error's code, or None while it runs or was cut off."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str | None
+    details: dict[str, Any]
+    outcome: str | None
+
+
+class Audit:
+    """Writes and lists the trail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def entry(
+        self, who: Principal, action: str, target: str | None = None, **details: object
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Record a write around doing it: nothing is done that could not be recorded first.
+
+        What is put into the yielded dictionary is recorded with the outcome.
+        """
+        async with self._database.connection() as connection:
+            entry_id = await connection.fetchval(_BEGIN, who.name, action, target, _json(details))
+        results: dict[str, Any] = {}
+        outcome = "done"
+        try:
+            yield results
+        except Exception as error:
+            outcome = getattr(error, "code", "error")
+            raise
+        finally:
+            async with self._database.connection() as connection:
+                await connection.execute(_END, entry_id, outcome, _json(results))
+
+    async def page(self, before: int | None = None, limit: int = 100) -> list[Entry]:
+        """The newest entries."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PAGE, before, limit)
+        return [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+
+
+def _json(value: dict[str, Any]) -> str:
+    return orjson.dumps(value, default=str).decode()

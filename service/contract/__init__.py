@@ -1,0 +1,63 @@
+"""The wire messages: what producers send in and what the service reports back.
+
+These models are the AsyncAPI contract.
+"""
+
+from service.contract.events import EventError, EventType, NotificationEvent, RejectedMessage
+from service.contract.parsing import NotificationBatch, parse_batch, parse_item, parse_request
+from service.contract.problems import ContractError, FieldProblem, field_problems, problems_of
+from service.contract.request import (
+    ADDRESS_MAX_CHARS,
+    BUTTON_TEXT_MAX_CHARS,
+    CATEGORY_MAX_CHARS,
+    CHAIN_MAX_SENDERS,
+    CROSS_FIELD_CODES,
+    DEFAULT_BOUNDS,
+    ID_MAX_CHARS,
+    NAME_MAX_CHARS,
+    SENDER_MAX_CHARS,
+    URL_MAX_CHARS,
+    Address,
+    Addresses,
+    Attachment,
+    Bounds,
+    Button,
+    NotificationRequest,
+    Priority,
+    SenderName,
+    UtcDatetime,
+)
+
+__all__ = [
+    "ADDRESS_MAX_CHARS",
+    "BUTTON_TEXT_MAX_CHARS",
+    "CATEGORY_MAX_CHARS",
+    "CHAIN_MAX_SENDERS",
+    "CROSS_FIELD_CODES",
+    "DEFAULT_BOUNDS",
+    "ID_MAX_CHARS",
+    "NAME_MAX_CHARS",
+    "SENDER_MAX_CHARS",
+    "URL_MAX_CHARS",
+    "Address",
+    "Addresses",
+    "Attachment",
+    "Bounds",
+    "Button",
+    "ContractError",
+    "EventError",
+    "EventType",
+    "FieldProblem",
+    "NotificationBatch",
+    "NotificationEvent",
+    "NotificationRequest",
+    "Priority",
+    "RejectedMessage",
+    "SenderName",
+    "UtcDatetime",
+    "field_problems",
+    "parse_batch",
+    "parse_item",
+    "parse_request",
+    "problems_of",
+]

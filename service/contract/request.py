@@ -1,0 +1,285 @@
+"""What producers send in: one notification, as JSON.
+
+The seed's three fields, `title`, `body` and `sender`, are a valid request for ever. Unknown fields
+are refused by name, so that a typo is never silently dropped.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from math import isfinite
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, to_json
+
+ID_MAX_CHARS = 128
+ADDRESS_MAX_CHARS = 2_048
+SENDER_MAX_CHARS = 64
+CATEGORY_MAX_CHARS = 64
+CHAIN_MAX_SENDERS = 8
+BUTTON_TEXT_MAX_CHARS = 64
+URL_MAX_CHARS = 2_048
+NAME_MAX_CHARS = 128
+MAX_NUMBER_BITS = 1_023
+"""Integers up to here have a neighbour among doubles: every reader of JSON can take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits that are settings. Passed to validation as its context."""
+
+    title_chars: int = 1_000
+    body_chars: int = 100_000
+    metadata_bytes: int = 4_096
+    buttons: int = 20
+    attachments: int = 10
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+def _bounds(info: ValidationInfo) -> Bounds:
+    return info.context if isinstance(info.context, Bounds) else DEFAULT_BOUNDS
+
+
+RFC_3339 = (
+    r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+_is_rfc_3339 = re.compile(RFC_3339).fullmatch
+
+
+def _only_rfc_3339(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and _is_rfc_3339(value)):
+        return value
+    raise PydanticCustomError("datetime_format", "is not a time with an offset from UTC")
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+# pydantic alone would take numbers, and spaces for the T.
+UtcDatetime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_rfc_3339),
+    AfterValidator(_to_utc),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": RFC_3339}),
+]
+# PostgreSQL's text cannot hold NUL, and nobody means it: refused where a value becomes a column.
+LINE = r"^[^\x00-\x1f\x7f]+$"
+# Listed, because \s means something else to each reader of a JSON schema.
+_INVISIBLE = r"\x00-\x20\x7f-\xa0\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+HTTPS = rf"^https?://[^{_INVISIBLE}]+$"
+NOT_BLANK = rf"[^{_INVISIBLE}]"
+
+SenderName = Annotated[str, Field(min_length=1, max_length=SENDER_MAX_CHARS, pattern=LINE)]
+Address = Annotated[str, Field(min_length=1, max_length=ADDRESS_MAX_CHARS, pattern=LINE)]
+Link = Annotated[str, Field(max_length=URL_MAX_CHARS, pattern=HTTPS)]
+
+
+class Priority(StrEnum):
+    """Lanes: an urgent message overtakes everything that waits in the lanes below it."""
+
+    URGENT = "urgent"
+    HIGH = "high"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+    @property
+    def lane(self) -> int:
+        """0 for the first lane to be served, 3 for the last."""
+        return _LANES[self]
+
+    @classmethod
+    def of_lane(cls, lane: int) -> "Priority":
+        return _PRIORITIES[lane]
+
+
+_PRIORITIES = tuple(Priority)
+_LANES = {priority: lane for lane, priority in enumerate(_PRIORITIES)}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Button(_Strict):
+    """A link under the message."""
+
+    text: Annotated[str, Field(min_length=1, max_length=BUTTON_TEXT_MAX_CHARS, pattern=NOT_BLANK)]
+    url: Link
+
+
+class Attachment(_Strict):
+    """A file the provider fetches by its address."""
+
+    kind: Literal["photo", "document"]
+    url: Link
+    name: Annotated[str, Field(min_length=1, max_length=NAME_MAX_CHARS, pattern=LINE)] | None = None
+
+
+class Addresses(_Strict):
+    """One address for each sender of a fallback chain; a sender left out uses its default address."""
+
+    addresses: Annotated[
+        dict[SenderName, Address],
+        Field(min_length=1, max_length=CHAIN_MAX_SENDERS, json_schema_extra={"additionalProperties": False}),
+    ]
+
+
+class NotificationRequest(_Strict):
+    """One message to one person or chat."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"title": "Backup failed", "body": "disk full", "sender": "TG"},
+                {
+                    "id": "order-17-paid",
+                    "title": "Order 17",
+                    "body": "Your order **17** was paid.",
+                    "format": "markdown",
+                    "sender": ["TG", "WEBHOOK"],
+                    "to": {"addresses": {"TG": "123456789", "WEBHOOK": "https://example.com/hooks/17"}},
+                    "priority": "high",
+                    "expires_at": "2030-01-01T12:00:00Z",
+                    "buttons": [{"text": "Open", "url": "https://example.com/orders/17"}],
+                    "metadata": {"order": 17},
+                },
+            ]
+        },
+    )
+
+    title: str = Field("", description="First line of the message; may be empty")
+    body: Annotated[str, Field(min_length=1, pattern=NOT_BLANK)] = Field(
+        description="The text, written in `format`; not blank"
+    )
+    sender: (
+        SenderName | Annotated[tuple[SenderName, ...], Field(min_length=1, max_length=CHAIN_MAX_SENDERS)]
+    ) = Field(description='Channel, as "TG"; a list is a fallback chain: the next when one fails for good')
+    id: Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)] | None = Field(
+        None,
+        description="Idempotency key: a repeat with the same content is answered with the first result",
+    )
+    to: Address | Addresses | None = Field(
+        None, description="Address for the sender, as a chat id; omitted: the sender's default address"
+    )
+    format: Literal["plain", "markdown", "html"] = "plain"
+    priority: Priority = Priority.NORMAL
+    send_at: UtcDatetime | None = Field(None, description="Not before this time (RFC 3339 with offset)")
+    expires_at: UtcDatetime | None = Field(
+        None, description="Not after this time: what was not sent by then is `expired`"
+    )
+    buttons: tuple[Button, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    category: Annotated[str, Field(min_length=1, max_length=CATEGORY_MAX_CHARS, pattern=LINE)] | None = Field(
+        None, description="What kind of message it is; echoed in every event"
+    )
+    on_unknown: Literal["resend", "hold"] = Field(
+        "resend",
+        description="When it cannot be known whether the provider took it: send again, or hold it for a decision",
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Anything of the producer's; echoed in every event"
+    )
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The senders in the order in which they are tried."""
+        return (self.sender,) if isinstance(self.sender, str) else self.sender
+
+    @model_validator(mode="after")
+    def _judge(self, info: ValidationInfo) -> Self:
+        bounds = _bounds(info)
+        if len(self.title) > bounds.title_chars:
+            raise _too_long("title", len(self.title), bounds.title_chars)
+        if len(self.body) > bounds.body_chars:
+            raise _too_long("body", len(self.body), bounds.body_chars)
+        if self.buttons or self.attachments:
+            self._judge_counts(bounds)
+        if self.metadata:
+            self._judge_metadata(bounds)
+        if self.to is not None or not isinstance(self.sender, str):
+            self._judge_addresses()
+        return self
+
+    def _judge_counts(self, bounds: Bounds) -> None:
+        for field, most in (("buttons", bounds.buttons), ("attachments", bounds.attachments)):
+            count = len(getattr(self, field))
+            if count > most:
+                raise PydanticCustomError(
+                    "too_many",
+                    "has {count} items; accepted: at most {most}",
+                    {"field": field, "count": count, "most": most},
+                )
+
+    def _judge_metadata(self, bounds: Bounds) -> None:
+        if not _is_portable(self.metadata):
+            raise PydanticCustomError(
+                "number_range",
+                "has a number that not every reader of JSON can hold; accepted: up to ±1.7e308, no NaN",
+                {"field": "metadata"},
+            )
+        if (size := len(to_json(self.metadata))) > bounds.metadata_bytes:
+            raise PydanticCustomError(
+                "too_large",
+                "is {size} bytes as JSON; accepted: at most {most}",
+                {"field": "metadata", "size": size, "most": bounds.metadata_bytes},
+            )
+
+    def _judge_addresses(self) -> None:
+        chain = self.chain
+        if len(set(chain)) != len(chain):
+            raise PydanticCustomError(
+                "repeated_sender", "names a sender twice; accepted: each sender once", {"field": "sender"}
+            )
+        if isinstance(self.to, str) and len(chain) > 1:
+            raise PydanticCustomError(
+                "ambiguous_to",
+                "one address cannot serve {count} senders; accepted: {accepted}",
+                {"field": "to", "count": len(chain), "accepted": f'{{"addresses": {{"{chain[0]}": "…"}}}}'},
+            )
+        if isinstance(self.to, Addresses) and (strangers := self.to.addresses.keys() - set(chain)):
+            raise PydanticCustomError(
+                "stranger_in_to",
+                "has an address for {names}, which `sender` does not name; accepted: {accepted}",
+                {"field": "to", "names": ", ".join(sorted(strangers)), "accepted": ", ".join(chain)},
+            )
+
+
+CROSS_FIELD_CODES = frozenset({"repeated_sender", "ambiguous_to", "stranger_in_to"})
+"""Problems between fields that are each fine alone, which no JSON schema can tell."""
+
+
+def _too_long(field: str, length: int, most: int) -> PydanticCustomError:
+    return PydanticCustomError(
+        "too_long",
+        "has {length} characters; accepted: at most {most}",
+        {"field": field, "length": length, "most": most},
+    )
+
+
+def _is_portable(value: object) -> bool:
+    """Whether every number in it is one that a double can at least come near to."""
+    if isinstance(value, dict):
+        return all(map(_is_portable, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_portable, value))
+    if isinstance(value, float):
+        return isfinite(value)
+    return not isinstance(value, int) or value.bit_length() < MAX_NUMBER_BITS

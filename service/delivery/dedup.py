@@ -1,0 +1,22 @@
+"""Every idempotency key is built here."""
+
+from hashlib import blake2b
+
+from service.contract import NotificationRequest
+
+EXPLICIT = "id:"
+
+
+def explicit_key(request_id: str) -> str:
+    """The key of a producer's own `id`."""
+    return EXPLICIT + request_id
+
+
+def is_explicit(key: str) -> bool:
+    return key.startswith(EXPLICIT)
+
+
+def content_hash(request: NotificationRequest) -> bytes:
+    """16 bytes that tell a repeat from another message: everything but the `id`, defaults left out."""
+    canonical = request.model_dump_json(exclude={"id"}, exclude_defaults=True)
+    return blake2b(canonical.encode(), digest_size=16).digest()

@@ -1,0 +1,333 @@
+"""One dispatcher a sender: takes leased rows, keeps each lane in order, paces, calls, judges."""
+
+import asyncio
+import heapq
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from service.db.database import TRANSIENT, Database
+from service.delivery import queries
+from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucket, address_bucket
+from service.delivery.ledger import Ledger
+from service.delivery.metrics import Metrics
+from service.delivery.retry import judge, throttle_seconds
+from service.delivery.states import SenderStates
+from service.senders.base import BaseSender, Halted, Outcome, Scope, Sent, Throttled, Unknown
+from service.settings import DeliverySettings
+
+log = logging.getLogger(__name__)
+
+PACING_MARGIN = 1.03
+"""Slots are a little wider than the limit's own, so that an uneven network stays within it."""
+PACED_LOOK_SECONDS = 0.1
+PACED_LOOK_ROWS = 300
+LATE_SECONDS = 0.02
+
+Key = tuple[str, int]
+
+
+class Dispatcher:
+    """Sends what is leased to this process through one sender.
+
+    In memory a lane (address, priority) is a queue whose head alone may be under way. Lanes that
+    may go on wait in a heap, most urgent first; a paced sender also waits for its next slot, and
+    the slot goes to whoever is most urgent then.
+    """
+
+    def __init__(
+        self,
+        sender: BaseSender,
+        *,
+        ledger: Ledger,
+        database: Database,
+        states: SenderStates,
+        settings: DeliverySettings,
+        metrics: Metrics,
+        random: Random,
+    ) -> None:
+        self.sender = sender
+        self.name = sender.name
+        self.ordered = sender.capabilities.ordered
+        self._ledger = ledger
+        self._database = database
+        self._states = states
+        self._settings = settings
+        self._metrics = metrics
+        self._random = random
+        rate = sender.limits.rate
+        self._interval = PACING_MARGIN / rate if rate else 0.0
+        self._concurrency = sender.limits.concurrency or settings.concurrency
+        self._delays = sender.retry_delays or settings.retry_delays_seconds
+        self._claim = queries.claim(paced=self._interval > 0, ordered=self.ordered)
+        self._lanes: dict[Key, deque[Job]] = {}
+        self._ready: list[tuple[int, int, Key]] = []
+        self._busy: set[Key] = set()
+        self._slots: deque[float] = deque()
+        self._sends: set[asyncio.Task[None] | None] = set()
+        self._held = 0
+        self._turn = 0
+        self._backlog = True
+        self._resume_at = 0.0
+        self._draining = False
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # --- the ledger's side -----------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Rows it would take without a claim: none while pacing, pauses or a backlog say who is next."""
+        if self._interval or self._backlog or not self._working():
+            return 0
+        return max(0, self._settings.buffer_rows - self._held)
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Accept leased jobs, in the order in which their lanes must see them."""
+        if not self._working():
+            for job in jobs:
+                self._give_back(job)
+            return
+        for job in jobs:
+            key = (job.address, job.lane) if self.ordered else ("", job.id)
+            lane = self._lanes.get(key)
+            if lane is None:
+                self._lanes[key] = deque((job,))
+                self._make_ready(key, job.lane)
+            else:
+                lane.append(job)
+            if self._interval:
+                self._slots.append(job.slot)
+        self._held += len(jobs)
+        self._pump()
+
+    def look(self) -> None:
+        """There are rows in the table to claim."""
+        self._backlog = True
+        self._wake.set()
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await self._database.pool.execute(
+            "INSERT INTO pacing_bucket (bucket, next_at) VALUES ($1, now()) ON CONFLICT DO NOTHING",
+            account_bucket(self.name),
+        )
+        self._task = asyncio.create_task(self._run(), name=f"dispatch {self.name}")
+
+    async def drain(self, timeout: float) -> None:
+        """Claim nothing more, give back what has not begun, let calls under way finish."""
+        self._draining = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._release_all()
+        if self._sends:
+            await asyncio.wait(self._sends, timeout=timeout)
+        for send in self._sends:
+            send.cancel()
+        if self._sends:
+            await asyncio.gather(*self._sends, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._sends)
+
+    def _working(self) -> bool:
+        return (
+            not self._draining
+            and self._states.works(self.name)
+            and asyncio.get_running_loop().time() >= self._resume_at
+        )
+
+    def hush(self, seconds: float) -> None:
+        """Stop for so long: the account's bucket pauses. What waits in memory goes back to the table."""
+        loop = asyncio.get_running_loop()
+        self._resume_at = max(self._resume_at, loop.time() + seconds)
+        self._release_all()
+        loop.call_later(seconds, self._wake.set)
+
+    def state_changed(self) -> None:
+        """The sender was paused, halted or resumed somewhere."""
+        if not self._states.works(self.name):
+            self._release_all()
+        self.look()
+
+    # --- claiming --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                delay = await self._replenish()
+            except TRANSIENT as error:
+                log.debug("%s: claiming has to wait: %s", self.name, error)
+                delay = self._settings.poll_seconds
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay)
+            except TimeoutError:
+                continue
+
+    async def _replenish(self) -> float:
+        """Claim what fits. Returns how long nothing has to be looked at, seconds."""
+        poll = self._settings.poll_seconds
+        room = self._settings.buffer_rows - self._held
+        if not self._working() or room < self._settings.buffer_rows / 2:
+            return poll
+        want = min(room, self._settings.batch_rows)
+        jobs = await self._ledger.claim(self.name, self._claim, self._claim_arguments(want))
+        self.take(jobs)
+        if len(jobs) == want:
+            return 0.0
+        due: float | None = await self._database.pool.fetchval(queries.NEXT_DUE, self.name)
+        self._backlog = due is not None and due <= 0
+        if due is None:
+            return poll
+        return min(poll, max(due, PACED_LOOK_SECONDS if self._interval else 0.01))
+
+    def _claim_arguments(self, want: int) -> tuple[Any, ...]:
+        if not self._interval:
+            return (self.name, want, want)
+        return (self.name, want, PACED_LOOK_ROWS, self._interval, self._settings.pacing_horizon_seconds)
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def _make_ready(self, key: Key, lane: int) -> None:
+        self._turn += 1
+        heapq.heappush(self._ready, (lane, self._turn, key))
+
+    def _pump(self) -> None:
+        """Start every call that may start now."""
+        while self._ready and len(self._sends) < self._concurrency:
+            if self._interval and not self._take_slot():
+                return
+            _, _, key = heapq.heappop(self._ready)
+            job = self._lanes[key].popleft()
+            self._busy.add(key)
+            send = asyncio.create_task(self._process(key, job))
+            self._sends.add(send)
+
+    def _take_slot(self) -> bool:
+        if not self._slots:
+            return True
+        loop = asyncio.get_running_loop()
+        if self._slots[0] > loop.time():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(self._slots[0], self._pump)
+            return False
+        self._slots.popleft()
+        return True
+
+    def _finished(self, key: Key) -> None:
+        """A call has ended: its lane goes on, or leaves memory."""
+        self._held -= 1
+        self._busy.discard(key)
+        if (lane := self._lanes[key]):
+            self._make_ready(key, lane[0].lane)
+        else:
+            del self._lanes[key]
+        self._pump()
+        if self._backlog and self._held < self._settings.buffer_rows / 2:
+            self._wake.set()
+
+    def _release_all(self) -> None:
+        """Give back everything that has not begun."""
+        for key in list(self._lanes):
+            self._release_lane(key)
+        self._ready.clear()
+        self._slots.clear()
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key in self._busy}
+
+    def _release_lane(self, key: Key, delay: float = 0.0) -> None:
+        """Give back what stands behind a job that goes back itself: it must not overtake it."""
+        lane = self._lanes.get(key)
+        while lane:
+            self._give_back(lane.popleft(), delay)
+            self._held -= 1
+
+    def _give_back(self, job: Job, delay: float = 0.0) -> None:
+        self._ledger.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done, delay)))
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    async def _process(self, key: Key, job: Job) -> None:
+        try:
+            verdict = await self._attempt(job)
+        except asyncio.CancelledError:
+            stopped = Unknown(reason="the service stopped before the provider answered", parts=job.parts_done)
+            verdict = self._judge(job, stopped)
+        if verdict is None:
+            self._ledger.forget(job)
+        else:
+            if verdict.status == "queued" and self.ordered:
+                self._release_lane(key, verdict.delay)
+            self._ledger.settle(Settlement(job, verdict))
+        self._sends.discard(asyncio.current_task())
+        self._finished(key)
+
+    async def _attempt(self, job: Job) -> Verdict | None:
+        """One call and what it means. None: the row is no longer ours."""
+        loop = asyncio.get_running_loop()
+        if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
+            return expired(job.attempt, job.parts_done)
+        if loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
+            return Verdict("queued", None, job.attempt, job.parts_done)
+        if job.hold_unknown and not self.sender.capabilities.deduplicates:
+            if not await self._ledger.mark_started(job):
+                return None
+        if job.spacing and loop.time() > job.slot + LATE_SECONDS:
+            # It leaves later than its address's bucket was told.
+            self._ledger.pause(Pause(address_bucket(self.name, job.address), job.spacing))
+        began = loop.time()
+        outcome = await self._call(job)
+        self._metrics.called(self.name, outcome, loop.time() - began)
+        await self._react(job, outcome)
+        return self._judge(job, outcome)
+
+    async def _call(self, job: Job) -> Outcome:
+        limit = self._settings.send_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await self.sender.send(job.message())
+        except TimeoutError:
+            return Unknown(reason=f"no answer within {limit:g} s", code="timeout", parts=job.parts_done)
+        except Exception as error:
+            log.exception("%s failed on delivery %d", self.name, job.id)
+            return Unknown(reason=f"the sender failed: {error!r}", code="error", parts=job.parts_done)
+
+    def _judge(self, job: Job, outcome: Outcome) -> Verdict:
+        return judge(
+            job,
+            outcome,
+            delays=self._delays,
+            deduplicates=self.sender.capabilities.deduplicates,
+            random=self._random,
+        )
+
+    async def _react(self, job: Job, outcome: Outcome) -> None:
+        """What an outcome means beyond its own delivery."""
+        match outcome:
+            case Throttled(scope=Scope.ADDRESS):
+                seconds = throttle_seconds(outcome)
+                self._ledger.pause(Pause(address_bucket(self.name, job.address), seconds))
+                for lane in range(4):
+                    self._release_lane((job.address, lane), seconds)
+            case Throttled():
+                seconds = throttle_seconds(outcome)
+                log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
+                self._ledger.pause(Pause(account_bucket(self.name), seconds))
+                self.hush(seconds)
+                await self._states.announce_pause(self.name, seconds)
+            case Halted():
+                await self._states.halt(self.name, outcome.reason)
+            case Sent(address=str(moved)):
+                log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
+
+
+def expired(attempt: int, parts: tuple[str, ...]) -> Verdict:
+    """The verdict on a delivery whose time has passed."""
+    return Verdict("expired", "expired", attempt, parts, kind="expired", reason="expires_at has passed")

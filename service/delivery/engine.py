@@ -1,0 +1,143 @@
+"""The engine of one process: its parts, built by constructor, started and stopped in order."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from service.db.database import Database
+from service.delivery.dispatch import Dispatcher
+from service.delivery.events import Publisher
+from service.delivery.housekeeping import Housekeeping
+from service.delivery.intake import Intake
+from service.delivery.ledger import Ledger
+from service.delivery.metrics import Metrics
+from service.delivery.operations import Operations
+from service.delivery.outbox import Relay
+from service.delivery.rejections import Rejections
+from service.delivery.states import SenderStates
+from service.delivery.wakeups import Wakeups
+from service.senders.base import BaseSender
+from service.settings import DeliverySettings, LimitSettings
+
+log = logging.getLogger(__name__)
+
+STATE_POLL_SECONDS = 2.0
+
+
+class Engine:
+    """Intake and operations in every process; with `works` also sending, housekeeping and publishing.
+
+    `transports` are the names under which events are published, whichever process does it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        senders: Mapping[str, BaseSender],
+        *,
+        settings: DeliverySettings,
+        limits: LimitSettings,
+        transports: Sequence[str],
+        works: bool,
+        metrics: Metrics,
+        random: Random,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._works = works
+        self._relays: list[Relay] = []
+        self.metrics = metrics
+        self.wakeups = Wakeups(database)
+        self.states = SenderStates(
+            database, self.wakeups, transports=transports, poll_seconds=STATE_POLL_SECONDS
+        )
+        self.ledger = Ledger(
+            database,
+            settings,
+            transports=transports,
+            metrics=metrics,
+            on_outbox=self._look_at_outbox,
+            on_foreign_rows=self._tell_due,
+        )
+        self.rejections = Rejections(database, transports=transports, keep_bytes=limits.rejected_body_bytes)
+        self.intake = Intake(
+            self.ledger, self.rejections, senders, limits=limits, settings=settings, metrics=metrics
+        )
+        self.operations = Operations(
+            database, self.intake, self.states, transports=transports, look=self._look
+        )
+        self.housekeeping = Housekeeping(database, settings, transports=transports, look=self._look)
+        self.senders = {name: sender for name, sender in senders.items() if sender.off_reason is None}
+        self.dispatchers = {
+            name: Dispatcher(
+                sender,
+                ledger=self.ledger,
+                database=database,
+                states=self.states,
+                settings=settings,
+                metrics=metrics,
+                random=random,
+            )
+            for name, sender in self.senders.items()
+            if works
+        }
+        self.ledger.takers.update(self.dispatchers)
+        self.wakeups.listen(self._received)
+
+    async def start(self, publishers: Sequence[Publisher]) -> None:
+        """The database is open and migrated. `publishers` take the events, where this process works."""
+        self.wakeups.start()
+        await self.states.start(list(self.dispatchers))
+        self.ledger.start()
+        if not self._works:
+            return
+        await asyncio.gather(*(sender.open() for sender in self.senders.values()))
+        for name, dispatcher in self.dispatchers.items():
+            self.states.on_change(name, dispatcher.state_changed)
+            await dispatcher.start()
+        self.housekeeping.start()
+        self._relays = [Relay(self._database, publisher) for publisher in publishers]
+        for relay in self._relays:
+            relay.start()
+
+    async def stop(self) -> None:
+        """Drain: no new claims, calls under way finish, every outcome is committed and reported."""
+        timeout = self._settings.drain_timeout_seconds
+        await self.housekeeping.close()
+        await asyncio.gather(*(dispatcher.drain(timeout) for dispatcher in self.dispatchers.values()))
+        try:
+            async with asyncio.timeout(timeout):
+                await self.ledger.close()
+        except TimeoutError:
+            log.error("the database is away: %d outcomes are lost to the leases", len(self.ledger.held))
+        for relay in self._relays:
+            await relay.close(timeout=5.0)
+        await self.states.close()
+        await self.wakeups.close()
+        if self._works:
+            await asyncio.gather(*(sender.close() for sender in self.senders.values()))
+
+    async def _look(self, senders: set[str]) -> None:
+        """There are due rows for these senders."""
+        for name in senders & self.dispatchers.keys():
+            self.dispatchers[name].look()
+        if foreign := senders - self.dispatchers.keys():
+            await self._tell_due(foreign)
+        self._look_at_outbox()
+
+    async def _tell_due(self, senders: set[str]) -> None:
+        for name in senders:
+            await self.wakeups.say("due", name)
+
+    def _look_at_outbox(self) -> None:
+        for relay in self._relays:
+            relay.look()
+
+    def _received(self, topic: str, detail: str) -> None:
+        if topic == "due" and (dispatcher := self.dispatchers.get(detail)):
+            dispatcher.look()
+        elif topic == "throttled":
+            name, _, seconds = detail.partition(" ")
+            if dispatcher := self.dispatchers.get(name):
+                dispatcher.hush(float(seconds))

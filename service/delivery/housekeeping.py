@@ -1,0 +1,167 @@
+"""What time does to rows: leases run out, messages expire, finished ones leave. All in bounded batches."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from service.db.database import TRANSIENT, Database
+from service.db.ids import uuid7_floor
+from service.delivery.ending import record
+from service.settings import DeliverySettings
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 1_000
+RETENTION_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+"""After PostgreSQL has started, so long nobody's lease counts as run out: its holder may still settle."""
+
+_EXPIRE = """
+UPDATE delivery SET status = 'expired', finished_at = now(), error_kind = 'expired', error_text = $2
+WHERE id IN (
+    SELECT id FROM delivery WHERE status = 'queued' AND expires_at <= now()
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+
+# A lost lease goes back into the queue, unless its delivery had begun and must not be repeated
+# unasked, or has outlived too many workers.
+_RECLAIM = """
+UPDATE delivery d SET
+    status = c.next, lease_token = NULL, lease_until = NULL, started = false, lost_leases = d.lost_leases + 1,
+    due_at = CASE WHEN c.next = 'queued' THEN now() ELSE d.due_at END,
+    error_kind = c.kind, error_text = c.reason, finished_at = CASE WHEN c.next = 'failed' THEN now() END
+FROM (
+    SELECT id,
+        CASE WHEN started AND hold_unknown THEN 'unknown'
+             WHEN lost_leases + 1 >= $2 THEN 'failed' ELSE 'queued' END AS next,
+        CASE WHEN started AND hold_unknown THEN 'unknown' ELSE 'lost' END AS kind,
+        'the worker was lost while it held this delivery' AS reason
+    FROM delivery WHERE status = 'sending' AND lease_until < now()
+      AND now() - pg_postmaster_start_time() > $3 * interval '1 second'
+    ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
+) c
+WHERE d.id = c.id
+RETURNING d.id, d.status
+"""
+
+# Finished notifications are a range of the primary key, since ids begin with their time.
+_RETIRE = """
+WITH old AS (
+    SELECT n.id FROM notification n
+    WHERE n.id > $1 AND n.id < $2
+    ORDER BY n.id LIMIT $3
+), finished AS (
+    SELECT o.id FROM old o
+    WHERE NOT EXISTS (
+        SELECT 1 FROM delivery d WHERE d.notification_id = o.id AND d.status IN ('queued', 'sending', 'unknown')
+    )
+), deliveries AS (
+    DELETE FROM delivery d USING finished f WHERE d.notification_id = f.id RETURNING d.id
+), logs AS (
+    DELETE FROM delivery_log l USING deliveries d WHERE l.delivery_id = d.id
+), notifications AS (
+    DELETE FROM notification n USING finished f WHERE n.id = f.id
+)
+SELECT (SELECT max(id::text) FROM old), (SELECT count(*) FROM finished)
+"""
+
+_RETIRE_REJECTIONS = """
+DELETE FROM rejection WHERE id IN (SELECT id FROM rejection WHERE id < $1 ORDER BY id LIMIT $2)
+"""
+
+_FORGET_BUCKETS = """
+DELETE FROM pacing_bucket WHERE bucket LIKE 'address:%' AND next_at < now() - interval '1 hour'
+"""
+
+
+class Housekeeping:
+    """Runs in every worker; the statements skip what another process has locked."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: DeliverySettings,
+        *,
+        transports: Sequence[str],
+        look: Callable[[set[str]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._transports = transports
+        self._look = look
+        self._retire_from = UUID(int=0)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        retire_at = time.monotonic()
+        while True:
+            try:
+                await self._repeat(self.expire)
+                await self._repeat(self.reclaim)
+                if time.monotonic() >= retire_at:
+                    retire_at = time.monotonic() + RETENTION_SECONDS
+                    await self._repeat(self.retire)
+                    await self._database.pool.execute(_FORGET_BUCKETS)
+            except TRANSIENT as error:
+                log.debug("housekeeping waits for the database: %s", error)
+            await asyncio.sleep(self._settings.housekeeping_seconds)
+
+    async def _repeat(self, step: Callable[[], Awaitable[int]]) -> None:
+        while await step() >= BATCH_ROWS:
+            await asyncio.sleep(0.01)
+
+    async def expire(self) -> int:
+        """End queued deliveries whose time has passed. Returns how many, at most a batch."""
+        reason = "expires_at has passed"
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_EXPIRE, BATCH_ROWS, reason)
+            senders = await record(
+                connection, [row["id"] for row in rows], "expired",
+                transports=self._transports, kind="expired", reason=reason,
+            )  # fmt: skip
+        await self._look(senders)
+        return len(rows)
+
+    async def reclaim(self) -> int:
+        """Take over what crashed workers held. Returns how many rows, at most a batch."""
+        reason = "the worker was lost while it held this delivery"
+        senders: set[str] = set()
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                _RECLAIM, BATCH_ROWS, self._settings.lost_leases_max, GRACE_SECONDS
+            )
+            for status, event in (("queued", "requeued"), ("unknown", "unknown"), ("failed", "failed")):
+                ids = [row["id"] for row in rows if row["status"] == status]
+                kind = "unknown" if status == "unknown" else "lost"
+                senders |= await record(
+                    connection, ids, event, transports=self._transports, kind=kind, reason=reason
+                )
+        if rows:
+            log.warning("took over %d deliveries of a lost worker", len(rows))
+        await self._look(senders)
+        return len(rows)
+
+    async def retire(self) -> int:
+        """Remove notifications that finished before the retention time. Returns how many were looked at."""
+        cutoff = uuid7_floor(datetime.now(UTC) - timedelta(days=self._settings.retention_days))
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_RETIRE, self._retire_from, cutoff, BATCH_ROWS)
+            await connection.execute(_RETIRE_REJECTIONS, cutoff, BATCH_ROWS)
+        if row is None or row[0] is None:
+            self._retire_from = UUID(int=0)
+            return 0
+        self._retire_from = UUID(row[0])
+        return BATCH_ROWS

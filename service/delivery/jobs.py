@@ -1,0 +1,143 @@
+"""The engine's values: what a notification says, a delivery in hand, and what became of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from service.contract import NotificationRequest
+from service.senders.base import Attachment, Button, Message, TextFormat
+
+# These have columns of their own; the rest of a request is the notification's content.
+_COLUMNS = {"id", "to", "sender", "send_at", "expires_at"}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a notification says, as all its deliveries share it."""
+
+    title: str
+    body: str
+    format: TextFormat
+    buttons: tuple[Button, ...]
+    attachments: tuple[Attachment, ...]
+    category: str | None
+    metadata: dict[str, Any]
+
+
+def dump_content(request: NotificationRequest) -> str:
+    """The JSON that `notification.content` keeps; defaults are left out."""
+    return request.model_dump_json(exclude=_COLUMNS, exclude_defaults=True)
+
+
+def content_of(request: NotificationRequest) -> Content:
+    return Content(
+        title=request.title,
+        body=request.body,
+        format=request.format,
+        buttons=tuple(Button(b.text, b.url) for b in request.buttons),
+        attachments=tuple(Attachment(a.kind, a.url, a.name) for a in request.attachments),
+        category=request.category,
+        metadata=request.metadata,
+    )
+
+
+def load_content(stored: str | bytes) -> Content:
+    """The reverse of `dump_content`."""
+    raw = orjson.loads(stored)
+    return Content(
+        title=raw.get("title", ""),
+        body=raw["body"],
+        format=raw.get("format", "plain"),
+        buttons=tuple(Button(**button) for button in raw.get("buttons", ())),
+        attachments=tuple(Attachment(**attachment) for attachment in raw.get("attachments", ())),
+        category=raw.get("category"),
+        metadata=raw.get("metadata", {}),
+    )
+
+
+@dataclass(slots=True)
+class Job:
+    """A delivery leased to this process. `lease_ends` and `slot` are on the event loop's clock, seconds;
+    `slot` is the moment pacing planned for it."""
+
+    id: int
+    notification_id: UUID
+    request_id: str | None
+    sender: str
+    address: str
+    lane: int
+    content: Content
+    created_at: datetime
+    expires_at: datetime | None
+    hold_unknown: bool
+    spacing: float
+    attempt: int
+    parts_done: tuple[str, ...]
+    lease_ends: float
+    slot: float = 0.0
+
+    def message(self) -> Message:
+        """This delivery as its sender sees it."""
+        content = self.content
+        return Message(
+            notification_id=self.notification_id,
+            delivery_id=self.id,
+            address=self.address,
+            title=content.title,
+            body=content.body,
+            format=content.format,
+            buttons=content.buttons,
+            attachments=content.attachments,
+            metadata=content.metadata,
+            created_at=self.created_at,
+            attempt=self.attempt + 1,
+            parts_done=self.parts_done,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an outcome means for a delivery: its next state and what is said about it.
+
+    `delay` (seconds) is set when it goes back into the queue. `event` is the event type to publish
+    and log; None: nothing happened that anybody has to know (a lease given back unused).
+    """
+
+    status: str
+    event: str | None
+    attempt: int
+    parts: tuple[str, ...] = ()
+    delay: float = 0.0
+    address: str | None = None
+    kind: str | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A job and its verdict, waiting for their group commit."""
+
+    job: Job
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing may leave through this bucket for so many seconds."""
+
+    bucket: str
+    seconds: float
+
+
+def account_bucket(sender: str) -> str:
+    """The pacing bucket of everything a sender sends."""
+    return f"account:{sender}"
+
+
+def address_bucket(sender: str, address: str) -> str:
+    """The pacing bucket of one address."""
+    return f"address:{sender}:{address}"

@@ -1,0 +1,584 @@
+"""The one writer of this process: intake, settlement and claims in turn, each as a group commit.
+
+While one batch is being committed the next one gathers, so that under load a commit is shared by
+hundreds of messages and an idle service answers at once. Because a single loop writes, what this
+process believes to hold and what the table says never drift apart by more than one statement: a
+settlement is in the table before the next request is judged against it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import asyncpg
+import orjson
+
+from service.contract import NotificationRequest
+from service.db.database import OUTAGE, TRANSIENT, Database
+from service.delivery import queries
+from service.delivery.dedup import is_explicit
+from service.delivery.events import Subject, event_json
+from service.delivery.jobs import Job, Pause, Settlement, content_of, dump_content, load_content
+from service.delivery.metrics import Metrics
+from service.delivery.planning import Plan, Refusal, refuse
+from service.settings import DeliverySettings
+
+log = logging.getLogger(__name__)
+
+WAKE_ROWS = 20
+RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+_PART_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request is stored. `duplicate`: it was already; `id` is the first one's."""
+
+    id: UUID
+    request_id: str | None
+    duplicate: bool
+
+
+@dataclass(slots=True)
+class Entry:
+    """A planned request waiting for its commit."""
+
+    id: UUID
+    request: NotificationRequest
+    plan: Plan
+    source: str
+    dedup_key: str | None
+    content_hash: bytes | None
+    answer: "asyncio.Future[Accepted | Refusal]"
+
+
+class Taker(Protocol):
+    """The dispatcher of one sender, as the ledger sees it."""
+
+    ordered: bool
+
+    def room(self) -> int:
+        """How many new rows it would take directly, without a claim."""
+        ...
+
+    def take(self, jobs: Sequence[Job]) -> None: ...
+
+    def look(self) -> None:
+        """There are due rows in the table."""
+        ...
+
+
+@dataclass(slots=True)
+class ClaimOrder:
+    """A dispatcher's wish for rows."""
+
+    sender: str
+    statement: str
+    arguments: tuple[Any, ...]
+    answer: "asyncio.Future[list[Job]]"
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What waits for the next round."""
+
+    entries: deque[Entry] = field(default_factory=deque)
+    settlements: deque[Settlement] = field(default_factory=deque)
+    pauses: deque[Pause] = field(default_factory=deque)
+    claims: deque[ClaimOrder] = field(default_factory=deque)
+    starts: "deque[tuple[Job, asyncio.Future[bool]]]" = field(default_factory=deque)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.settlements or self.pauses or self.claims or self.starts)
+
+
+class Ledger:
+    """Group commit for one process, on one connection of its own.
+
+    `transports` are the names of those that publish events; none: no outbox rows are written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: DeliverySettings,
+        *,
+        transports: Sequence[str],
+        metrics: Metrics,
+        on_outbox: Callable[[], None],
+        on_foreign_rows: Callable[[set[str]], Awaitable[None]],
+    ) -> None:
+        self.token = uuid4()
+        self.held: dict[int, Job] = {}
+        self.takers: dict[str, Taker] = {}
+        self.last_commit_at: datetime | None = None
+        self._database = database
+        self._settings = settings
+        self._transports = list(transports)
+        self._metrics = metrics
+        self._on_outbox = on_outbox
+        self._on_foreign_rows = on_foreign_rows
+        self._inbox = _Inbox()
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.outage: str | None = None
+
+    # --- what others ask for -------------------------------------------------------------------
+
+    @property
+    def waiting_entries(self) -> int:
+        return len(self._inbox.entries)
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Queue requests; each entry's future is answered after the commit."""
+        self._inbox.entries.extend(entries)
+        self._wake.set()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Queue a verdict. It is kept in memory until it is committed."""
+        self._inbox.settlements.append(settlement)
+        self._wake.set()
+
+    def pause(self, pause: Pause) -> None:
+        """Queue a pause of a pacing bucket; it is committed with the next settlements."""
+        self._inbox.pauses.append(pause)
+        self._wake.set()
+
+    async def claim(self, sender: str, statement: str, arguments: tuple[Any, ...]) -> list[Job]:
+        """Lease due rows; the jobs are already in `held`."""
+        order = ClaimOrder(sender, statement, arguments, asyncio.get_running_loop().create_future())
+        self._inbox.claims.append(order)
+        self._wake.set()
+        return await order.answer
+
+    async def mark_started(self, job: Job) -> bool:
+        """Record that the call is about to be made. False: the lease was lost, do not send."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._inbox.starts.append((job, answer))
+        self._wake.set()
+        return await answer
+
+    def forget(self, job: Job) -> None:
+        """The job's lease was lost: another process answers for it."""
+        self.held.pop(job.id, None)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="ledger")
+
+    async def close(self) -> None:
+        """Write what is still waiting, then stop. Waits for as long as the database needs."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        if self._connection is not None:
+            await self._connection.close()
+
+    def abandon(self) -> None:
+        """Stop at once; what was not written is written by whoever finds the leases expired."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            if not self._inbox:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                connection = self._connection or await self._connect()
+                await self._round(connection)
+                failures = 0
+                self.outage = None
+            except TRANSIENT as error:
+                self.outage = f"{type(error).__name__}: {error}"
+                pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)]
+                if failures == 0:
+                    log.warning("PostgreSQL is away, trying again: %s", self.outage)
+                failures += 1
+                await self._drop_connection(error)
+                await asyncio.sleep(pause)
+            except Exception:
+                # A statement that is wrong in itself: whoever waits for it must not take all others along.
+                log.exception("the ledger made a mistake")
+                await asyncio.sleep(RECONNECT_SECONDS[-1])
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await self._database.connect_ledger()
+        # Leases taken by a statement whose answer never arrived.
+        await connection.execute(queries.RELEASE_STRAYS, self.token, list(self.held))
+        self._connection = connection
+        return connection
+
+    async def _drop_connection(self, error: BaseException) -> None:
+        if isinstance(error, OUTAGE) and self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.terminate()
+
+    async def _round(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        inbox = self._inbox
+        if inbox.settlements or inbox.pauses:
+            await self._settle(connection)
+        if inbox.starts:
+            await self._mark_started(connection)
+        if inbox.entries:
+            await self._insert(connection)
+        while inbox.claims:
+            await self._claim(connection, inbox.claims[0])
+            inbox.claims.popleft()
+
+    # --- settlement ------------------------------------------------------------------------------
+
+    async def _settle(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        inbox = self._inbox
+        count = min(len(inbox.settlements), self._settings.batch_rows)
+        batch = [inbox.settlements[i] for i in range(count)]
+        pauses = list(inbox.pauses)
+        try:
+            woken = await self._write_verdicts(connection, batch, pauses)
+        except (*TRANSIENT, asyncio.CancelledError):
+            raise
+        except Exception:
+            # One bad row must not hold up the others: find it by writing them one by one.
+            log.exception("a batch of %d verdicts was refused by the database", count)
+            woken = await self._write_one_by_one(connection, batch, pauses)
+        for settlement in batch:
+            inbox.settlements.popleft()
+            self.held.pop(settlement.job.id, None)
+        for _ in pauses:
+            inbox.pauses.popleft()
+        self._metrics.settled(batch)
+        await self._look(set(woken))
+        if self._transports:
+            self._on_outbox()
+
+    async def _write_one_by_one(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        batch: Sequence[Settlement],
+        pauses: Sequence[Pause],
+    ) -> list[str]:
+        woken = await self._write_verdicts(connection, [], pauses)
+        for settlement in batch:
+            try:
+                woken += await self._write_verdicts(connection, [settlement], [])
+            except (*TRANSIENT, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001 - it is reported, and its lease will run out
+                log.error("the verdict on delivery %d cannot be written: %r", settlement.job.id, error)  # noqa: TRY400
+        return woken
+
+    async def _write_verdicts(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        batch: Sequence[Settlement],
+        pauses: Sequence[Pause],
+    ) -> list[str]:
+        """Commit them. Returns the senders that now have rows to look at."""
+        now = datetime.now(UTC)
+        verdicts = [settlement.verdict for settlement in batch]
+        row = await connection.fetchrow(
+            queries.SETTLE,
+            [settlement.job.id for settlement in batch],
+            [verdict.status for verdict in verdicts],
+            [verdict.delay for verdict in verdicts],
+            [verdict.attempt for verdict in verdicts],
+            [verdict.kind for verdict in verdicts],
+            [verdict.code for verdict in verdicts],
+            [verdict.reason for verdict in verdicts],
+            [_PART_SEPARATOR.join(verdict.parts) for verdict in verdicts],
+            [verdict.address for verdict in verdicts],
+            [verdict.event for verdict in verdicts],
+            [_logged(settlement) for settlement in batch],
+            [self._event(settlement, now) for settlement in batch],
+            [pause.bucket for pause in pauses],
+            [pause.seconds for pause in pauses],
+            WAKE_ROWS,
+            self.token,
+            self._transports,
+        )
+        self.last_commit_at = now
+        return list(row[1]) if row else []
+
+    def _event(self, settlement: Settlement, now: datetime) -> str | None:
+        job, verdict = settlement.job, settlement.verdict
+        if verdict.event is None or not self._transports:
+            return None
+        about = Subject(
+            job.notification_id,
+            job.request_id,
+            job.sender,
+            verdict.address or job.address,
+            job.content.category,
+            job.content.metadata,
+            job.id,
+        )
+        error = None if verdict.kind is None else (verdict.kind, verdict.code, verdict.reason or "")
+        return event_json(
+            verdict.event, about, at=now, attempt=verdict.attempt, parts=verdict.parts, error=error
+        )
+
+    async def _mark_started(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        batch = list(self._inbox.starts)
+        rows = await connection.fetch(queries.MARK_STARTED, [job.id for job, _ in batch], self.token)
+        mine = {row["id"] for row in rows}
+        for job, answer in batch:
+            self._inbox.starts.popleft()
+            if not answer.done():
+                answer.set_result(job.id in mine)
+
+    # --- intake ----------------------------------------------------------------------------------
+
+    async def _insert(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        entries = self._inbox.entries
+        while entries and entries[0].answer.done():
+            entries.popleft()  # the caller gave up before its turn came
+        count = min(len(entries), self._settings.batch_rows)
+        batch = [entries[i] for i in range(count)]
+        alive = [entry for entry in batch if not entry.answer.done()]
+        again: list[Entry] = []
+        try:
+            again = await self._write_entries(connection, alive)
+        except (*TRANSIENT, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("a batch of %d requests was refused by the database", len(alive))
+            for entry in alive:
+                try:
+                    again += await self._write_entries(connection, [entry])
+                except (*TRANSIENT, asyncio.CancelledError):
+                    raise
+                except Exception as error:
+                    _fail(entry, error)
+        for _ in batch:
+            entries.popleft()
+        entries.extendleft(reversed(again))
+
+    async def _write_entries(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Sequence[Entry]
+    ) -> list[Entry]:
+        """Commit them and answer. Returns the entries that have to be written again without their key."""
+        if not batch:
+            return []
+        now = datetime.now(UTC)
+        lease_ends = asyncio.get_running_loop().time() + self._settings.lease_seconds
+        rows = await connection.fetch(
+            queries.INSERT_REQUESTS,
+            *self._columns(batch, now),
+            self._transports,
+            self.token,
+            self._settings.lease_seconds,
+        )
+        self.last_commit_at = now
+        made = {row["notification_id"]: row for row in rows}
+        self._hand_over(batch, made, lease_ends)
+        missing = [entry for entry in batch if entry.id not in made]
+        for entry in batch:
+            if entry.id in made:
+                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False))
+                self._metrics.accepted(entry.source)
+        await self._look_for(batch, made, now)
+        if self._transports and made:
+            self._on_outbox()
+        return await self._answer_repeats(connection, missing) if missing else []
+
+    def _columns(self, batch: Sequence[Entry], now: datetime) -> list[list[Any]]:
+        offered = self._offer(batch, now)
+        hops = [entry.plan.route[0] for entry in batch]
+        requests = [entry.request for entry in batch]
+        return [
+            [entry.id for entry in batch],
+            [entry.dedup_key for entry in batch],
+            [entry.content_hash for entry in batch],
+            [request.id for request in requests],
+            [entry.source for entry in batch],
+            [dump_content(request) for request in requests],
+            [_route_json(entry.plan) for entry in batch],
+            [request.category for request in requests],
+            [hop.sender for hop in hops],
+            [hop.address for hop in hops],
+            [request.priority.lane for request in requests],
+            [request.send_at for request in requests],
+            [request.expires_at for request in requests],
+            [request.on_unknown == "hold" for request in requests],
+            [hop.spacing for hop in hops],
+            offered,
+            [taker.ordered if (taker := self.takers.get(hop.sender)) else True for hop in hops],
+            [self._accepted_event(entry, now) for entry in batch],
+        ]
+
+    def _offer(self, batch: Sequence[Entry], now: datetime) -> list[bool]:
+        """Which rows may be born leased: the sender is unpaced, idle enough, and the row is due."""
+        room = {name: taker.room() for name, taker in self.takers.items()}
+        offered = []
+        for entry in batch:
+            hop, send_at = entry.plan.route[0], entry.request.send_at
+            due = send_at is None or send_at <= now
+            fits = due and hop.spacing == 0 and room.get(hop.sender, 0) > 0
+            if fits:
+                room[hop.sender] -= 1
+            elif due and hop.sender in room:
+                room[hop.sender] = 0  # what follows must not overtake it
+            offered.append(fits)
+        return offered
+
+    def _accepted_event(self, entry: Entry, now: datetime) -> str | None:
+        if not self._transports:
+            return None
+        hop, request = entry.plan.route[0], entry.request
+        about = Subject(entry.id, request.id, hop.sender, hop.address, request.category, request.metadata)
+        return event_json("accepted", about, at=now)
+
+    def _hand_over(
+        self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record], lease_ends: float
+    ) -> None:
+        jobs: dict[str, list[Job]] = {}
+        for entry in batch:
+            row = made.get(entry.id)
+            if row is not None and row["status"] == "sending":
+                job = _job_of_entry(entry, row, lease_ends)
+                self.held[job.id] = job
+                jobs.setdefault(job.sender, []).append(job)
+        for sender, leased in jobs.items():
+            self.takers[sender].take(leased)
+
+    async def _look_for(
+        self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record], now: datetime
+    ) -> None:
+        await self._look(
+            {
+                entry.plan.route[0].sender
+                for entry in batch
+                if (row := made.get(entry.id)) is not None and row["status"] == "queued"
+            }
+        )
+
+    async def _look(self, senders: set[str]) -> None:
+        """Wake the dispatchers concerned, in this process or, where it has none, in the others."""
+        for name in senders & self.takers.keys():
+            self.takers[name].look()
+        if foreign := senders - self.takers.keys():
+            await self._on_foreign_rows(foreign)
+
+    async def _answer_repeats(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", missing: Sequence[Entry]
+    ) -> list[Entry]:
+        """Answer those whose key or id is taken; those that must be written again are returned."""
+        rows = await connection.fetch(
+            queries.FIND_REPEATED,
+            [entry.dedup_key for entry in missing if entry.dedup_key is not None],
+            [entry.id for entry in missing],
+        )
+        by_id = {row["id"]: row for row in rows}
+        by_key = {row["dedup_key"]: row for row in rows}
+        again = []
+        for entry in missing:
+            first = by_id.get(entry.id) or by_key.get(entry.dedup_key)
+            if first is None:
+                again.append(entry)  # the first one was removed meanwhile
+            elif first["id"] == entry.id:
+                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False))
+            elif first["content_hash"] == entry.content_hash:
+                _answer(entry, Accepted(first["id"], first["request_id"], duplicate=True))
+                self._metrics.repeated()
+            elif entry.dedup_key is not None and is_explicit(entry.dedup_key):
+                _answer(entry, _conflict(entry))
+            else:
+                # The transport's id was used for another message before: it identifies nothing.
+                entry.dedup_key = entry.content_hash = None
+                again.append(entry)
+        return again
+
+    # --- claims ----------------------------------------------------------------------------------
+
+    async def _claim(self, connection: "asyncpg.Connection[asyncpg.Record]", order: ClaimOrder) -> None:
+        if order.answer.done():
+            return
+        now = asyncio.get_running_loop().time()
+        rows = await connection.fetch(
+            order.statement, *order.arguments[:2], self.token, self._settings.lease_seconds, *order.arguments[2:]
+        )
+        jobs = [_job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
+        self.held.update({job.id: job for job in jobs})
+        order.answer.set_result(jobs)
+
+
+def _logged(settlement: Settlement) -> str | None:
+    """The log keeps everything but first-time successes, which the row itself tells."""
+    job, verdict = settlement.job, settlement.verdict
+    if verdict.event == "sent" and job.attempt == 0 and not job.parts_done:
+        return None
+    return verdict.event
+
+
+def _route_json(plan: Plan) -> str:
+    return orjson.dumps([[hop.sender, hop.address, hop.spacing] for hop in plan.route]).decode()
+
+
+def _answer(entry: Entry, answer: Accepted | Refusal) -> None:
+    if not entry.answer.done():
+        entry.answer.set_result(answer)
+
+
+def _fail(entry: Entry, error: Exception) -> None:
+    if not entry.answer.done():
+        entry.answer.set_exception(error)
+
+
+def _conflict(entry: Entry) -> Refusal:
+    return refuse(
+        "id_conflict",
+        "id",
+        f"{entry.request.id!r} was used for another message; accepted: the same content again, or a new id",
+    )
+
+
+def _job_of_entry(entry: Entry, row: asyncpg.Record, lease_ends: float) -> Job:
+    request, hop = entry.request, entry.plan.route[0]
+    return Job(
+        id=row["id"],
+        notification_id=entry.id,
+        request_id=request.id,
+        sender=hop.sender,
+        address=hop.address,
+        lane=request.priority.lane,
+        content=content_of(request),
+        created_at=row["created_at"],
+        expires_at=request.expires_at,
+        hold_unknown=request.on_unknown == "hold",
+        spacing=hop.spacing,
+        attempt=0,
+        parts_done=(),
+        lease_ends=lease_ends,
+    )
+
+
+def _job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: float) -> Job:
+    return Job(
+        id=row["id"],
+        notification_id=row["notification_id"],
+        request_id=row["request_id"],
+        sender=sender,
+        address=row["address"],
+        lane=row["priority"],
+        content=load_content(row["content"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        hold_unknown=row["hold_unknown"],
+        spacing=row["spacing"],
+        attempt=row["attempt"],
+        parts_done=tuple(row["provider_ids"]),
+        lease_ends=now + lease_seconds,
+        slot=now + row["wait"],
+    )

@@ -1,0 +1,174 @@
+"""What people and programs may do to notifications, dead letters, rejections and senders."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from service.contract import parse_request
+from service.db.database import Connection, Database
+from service.delivery.ending import record
+from service.delivery.intake import Accepted, Intake, Refusal, Submission
+from service.delivery.states import SenderStates, SenderStatus
+
+REDRIVE_ROWS = 1_000
+
+_CANCEL = """
+UPDATE delivery SET status = 'cancelled', finished_at = now(), error_kind = NULL, error_code = NULL, error_text = NULL
+WHERE notification_id = $1 AND status IN ('queued', 'unknown') RETURNING id
+"""
+
+# Attempts begin anew: whoever asks for a retry has a reason to expect another outcome.
+_REQUEUE = """
+UPDATE delivery SET status = 'queued', due_at = now(), finished_at = NULL, attempt = 0, lost_leases = 0, behind = false
+WHERE id = ANY($1::bigint[]) AND status IN ('failed', 'unknown', 'expired', 'cancelled')
+  AND (expires_at IS NULL OR expires_at > now())
+RETURNING id
+"""
+
+# A chain is retried from where it ended, not from every sender that failed on the way.
+_RETRYABLE = """
+SELECT id FROM delivery d
+WHERE notification_id = $1 AND status IN ('failed', 'unknown')
+  AND NOT EXISTS (SELECT 1 FROM delivery l WHERE l.notification_id = $1 AND l.position > d.position)
+"""
+
+_DEAD = """
+FROM delivery d
+WHERE d.status = 'failed'
+  AND ($1::text IS NULL OR d.sender = $1)
+  AND ($2::text IS NULL OR d.error_kind = $2)
+  AND ($3::text IS NULL OR d.error_code = $3)
+  AND ($4::timestamptz IS NULL OR d.finished_at >= $4)
+  AND ($5::timestamptz IS NULL OR d.finished_at < $5)
+  AND (d.expires_at IS NULL OR d.expires_at > now())
+  AND NOT EXISTS (
+      SELECT 1 FROM delivery l WHERE l.notification_id = d.notification_id AND l.position > d.position
+  )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which failed deliveries; None means any. `since` and `until` are about when they failed."""
+
+    sender: str | None = None
+    error_kind: str | None = None
+    error_code: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResult:
+    """Deliveries that were stopped, that are being sent at this moment, and that had ended before."""
+
+    cancelled: int
+    sending: int
+    finished: int
+
+
+class Operations:
+    """Management of what the engine holds. Every method is one transaction or a bounded series of them."""
+
+    def __init__(
+        self,
+        database: Database,
+        intake: Intake,
+        states: SenderStates,
+        *,
+        transports: Sequence[str],
+        look: Callable[[set[str]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._intake = intake
+        self._states = states
+        self._transports = transports
+        self._look = look
+
+    async def cancel(self, notification_id: UUID) -> CancelResult | None:
+        """Stop what is not being sent yet. None: no such notification."""
+        async with self._database.transaction() as connection:
+            if not await connection.fetchval("SELECT true FROM notification WHERE id = $1", notification_id):
+                return None
+            ids = [row["id"] for row in await connection.fetch(_CANCEL, notification_id)]
+            senders = await record(connection, ids, "cancelled", transports=self._transports)
+            counts = await connection.fetchrow(
+                """SELECT count(*) FILTER (WHERE status = 'sending') AS sending,
+                    count(*) FILTER (WHERE finished_at IS NOT NULL) AS finished
+                FROM delivery WHERE notification_id = $1""",
+                notification_id,
+            )
+        await self._look(senders)
+        assert counts is not None  # noqa: S101 - an aggregate always answers
+        return CancelResult(len(ids), counts["sending"], counts["finished"] - len(ids))
+
+    async def retry(self, notification_id: UUID) -> int | None:
+        """Put what failed or is unknown back into the queue. None: no such notification."""
+        async with self._database.transaction() as connection:
+            if not await connection.fetchval("SELECT true FROM notification WHERE id = $1", notification_id):
+                return None
+            rows = await connection.fetch(_RETRYABLE, notification_id)
+            requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
+        await self._look(senders)
+        return requeued
+
+    async def redrive(self, chosen: DeadLetterFilter, *, dry_run: bool) -> int:
+        """Count the dead letters that match, or put them back into the queue in bounded batches."""
+        arguments = (chosen.sender, chosen.error_kind, chosen.error_code, chosen.since, chosen.until)
+        if dry_run:
+            count = int(await self._database.pool.fetchval("SELECT count(*) " + _DEAD, *arguments))
+            return count if chosen.limit is None else min(count, chosen.limit)
+        total = 0
+        while chosen.limit is None or total < chosen.limit:
+            most = REDRIVE_ROWS if chosen.limit is None else min(REDRIVE_ROWS, chosen.limit - total)
+            async with self._database.transaction() as connection:
+                rows = await connection.fetch(
+                    "SELECT d.id " + _DEAD + " ORDER BY d.id LIMIT $6 FOR UPDATE OF d SKIP LOCKED", *arguments, most
+                )
+                requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
+            total += requeued
+            await self._look(senders)
+            if len(rows) < most:
+                break
+        return total
+
+    async def _requeue(self, connection: Connection, ids: list[int]) -> tuple[int, set[str]]:
+        rows = await connection.fetch(_REQUEUE, ids)
+        requeued = [row["id"] for row in rows]
+        senders = await record(connection, requeued, "requeued", transports=self._transports)
+        return len(requeued), senders
+
+    async def pause(self, sender: str, reason: str) -> None:
+        """Stop a sender in every process; its rows wait."""
+        await self._states.pause(sender, reason)
+
+    async def resume(self, sender: str) -> bool:
+        """Let a paused or halted sender work again. False: it did."""
+        return await self._states.resume(sender)
+
+    async def sender_states(self) -> dict[str, SenderStatus]:
+        """The senders that are paused or halted."""
+        return self._states.all()
+
+    async def replay(self, rejection_id: UUID, body: bytes | None = None) -> Accepted | Refusal | None:
+        """Take a rejected message in again, as it was or corrected. None: no such rejection.
+
+        Raises `ContractError` when it is still not a request. Repeating a replay that was accepted
+        answers with the same notification.
+        """
+        row = await self._database.pool.fetchrow(
+            "SELECT raw, size FROM rejection WHERE id = $1", rejection_id
+        )
+        if row is None:
+            return None
+        request = parse_request(row["raw"] if body is None else body, self._intake.bounds)
+        answer = await self._intake.accept(
+            Submission(request, source=f"replay:{rejection_id}", dedup_key=f"replay:{rejection_id}")
+        )
+        if isinstance(answer, Accepted):
+            await self._database.pool.execute(
+                "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1", rejection_id, answer.id
+            )
+        return answer

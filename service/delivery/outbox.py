@@ -1,0 +1,121 @@
+"""Publishing events from the outbox: at least once, in order, by one process per transport."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from service.db.database import OUTAGE, Database
+from service.delivery.events import Channel, OutgoingEvent, Publisher
+
+log = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 50
+POLL_SECONDS = 0.5
+RETRY_SECONDS = 1.0
+LOCK_SPACE = 0x0B0C
+
+
+class Relay:
+    """Moves one transport's outbox rows to its broker.
+
+    The process that holds the transport's advisory lock publishes for all: order over replicas is
+    then the order of the rows. A row is removed after the broker confirmed all its events; a crash
+    in between publishes them again, recognisable by their `event_id`.
+    """
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._leads = False
+
+    @property
+    def leads(self) -> bool:
+        return self._leads
+
+    def look(self) -> None:
+        """There may be new rows."""
+        self._wake.set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"outbox {self._publisher.name}")
+
+    async def close(self, timeout: float) -> None:
+        """Publish what is there if the broker takes it within `timeout` seconds, then stop."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._leads and self._publisher.ready and self._connection is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    while await self._move(self._connection):
+                        pass
+            except Exception as error:
+                log.warning("events wait in the outbox for the next start: %s", error)
+        self._drop()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            moved = False
+            if self._publisher.ready:
+                try:
+                    connection = self._connection or await self._lead()
+                    moved = connection is not None and await self._move(connection)
+                except OUTAGE as error:
+                    log.debug("the outbox is out of reach: %s", error)
+                    self._drop()
+                    await asyncio.sleep(RETRY_SECONDS)
+                except Exception as error:
+                    log.warning("%s did not take events, trying again: %s", self._publisher.name, error)
+                    await asyncio.sleep(RETRY_SECONDS)
+            if not moved:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                except TimeoutError:
+                    continue
+
+    async def _lead(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        connection = await self._database.connect()
+        if await connection.fetchval(
+            "SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_SPACE, self._publisher.name
+        ):
+            self._connection, self._leads = connection, True
+            return connection
+        await connection.close()
+        return None
+
+    def _drop(self) -> None:
+        self._leads = False
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _move(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        rows = await connection.fetch(
+            """SELECT id, channel, types, subjects, bodies FROM outbox
+            WHERE transport = $1 ORDER BY id LIMIT $2""",
+            self._publisher.name, ROWS_AT_ONCE,
+        )  # fmt: skip
+        if not rows:
+            return False
+        for channel, events in _by_channel(rows).items():
+            await self._publisher.publish(channel, events)
+        await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
+        return True
+
+
+def _by_channel(rows: Iterable[Mapping[str, Any]]) -> dict[Channel, list[OutgoingEvent]]:
+    events: dict[Channel, list[OutgoingEvent]] = {}
+    for row in rows:
+        batch = zip(row["types"], row["subjects"], row["bodies"], strict=True)
+        events.setdefault(row["channel"], []).extend(
+            OutgoingEvent(type_, subject, body.encode()) for type_, subject, body in batch
+        )
+    return events

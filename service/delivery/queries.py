@@ -1,0 +1,283 @@
+"""The statements of the hot path. Each is one round trip and one commit for a whole batch.
+
+Batches travel as arrays (`unnest`), one element a row. Times come from the database's clock, so
+that replicas agree. A *lane* is one (sender, address, priority): its rows leave one after the
+other, in the order of their ids.
+"""
+
+# Puts a batch of requests into the tables and reports what was new.
+#
+# - A row whose key is taken is skipped; the caller looks up what it repeats.
+# - A delivery is born leased to this process ($20) when its dispatcher has room for it (`offered`),
+#   unless an earlier row of its lane waits for somebody else or its address is pausing.
+# - Deliveries are numbered in the order of the batch, which is the order of acceptance.
+INSERT_REQUESTS = """
+WITH item AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[], $14::bool[],
+        $15::float8[], $16::bool[], $17::bool[], $18::text[]
+    ) WITH ORDINALITY AS t(
+        id, dedup_key, content_hash, request_id, source, content, route, category,
+        sender, address, priority, send_at, expires_at, hold_unknown,
+        spacing, offered, ordered, event, ord)
+), fresh AS (
+    INSERT INTO notification (id, dedup_key, content_hash, request_id, source, content, route, category, created_at)
+    SELECT id, dedup_key, content_hash, request_id, source, content::json, route::jsonb, category, now()
+    FROM item ORDER BY ord
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), placed AS (
+    SELECT i.*, i.offered AND NOT EXISTS (
+            SELECT 1 FROM delivery e
+            WHERE i.ordered AND e.sender = i.sender AND e.address = i.address AND e.priority = i.priority
+              AND e.status IN ('queued', 'sending') AND e.send_at <= now()
+              AND e.lease_token IS DISTINCT FROM $20
+        ) AND NOT EXISTS (
+            SELECT 1 FROM pacing_bucket b
+            WHERE b.bucket = 'address:' || i.sender || ':' || i.address AND b.next_at > now()
+        ) AS leased
+    FROM item i JOIN fresh USING (id)
+), made AS (
+    INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
+        send_at, due_at, expires_at, lease_token, lease_until, created_at,
+        behind, started, attempt, lost_leases)
+    SELECT id, 0, sender, address, priority, CASE WHEN leased THEN 'sending' ELSE 'queued' END, hold_unknown,
+        spacing, coalesce(send_at, now()), coalesce(send_at, now()), expires_at,
+        CASE WHEN leased THEN $20::uuid END, CASE WHEN leased THEN now() + $21 * interval '1 second' END, now(),
+        false, false, 0, 0
+    FROM placed ORDER BY ord
+    RETURNING id, notification_id, status, created_at
+), told AS (
+    INSERT INTO outbox (transport, channel, types, subjects, bodies)
+    SELECT transport, 'events', types, subjects, bodies
+    FROM unnest($19::text[]) AS transport, (
+        SELECT array_agg('accepted'::text ORDER BY ord) AS types, array_agg(id::text ORDER BY ord) AS subjects,
+            array_agg(event ORDER BY ord) AS bodies
+        FROM placed
+    ) AS batch
+    WHERE batch.types IS NOT NULL
+)
+SELECT notification_id, id, status, created_at FROM made
+"""
+
+FIND_REPEATED = """
+SELECT id, dedup_key, content_hash, request_id FROM notification
+WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])
+"""
+
+# Leases due rows of one sender, most urgent first, and says when the rest has to be looked at again.
+#
+# $1 sender, $2 rows wanted, $3 lease token, $4 lease seconds, $5 rows looked at.
+# `budget` is what pacing lets out; the paced form also moves the account's bucket on by what was
+# taken (GCRA without bursts: one slot every `interval` seconds, up to `horizon` seconds ahead).
+#
+# A lane's rows may be taken only from its head on: `fence` is the first row of each lane that is in
+# the way, waiting or held by another process. What stands behind it is put off until the fence can
+# have moved, with `behind` set so that settling the fence wakes it at once. A row whose address is
+# paced (`spacing`) is taken one at a time, when its bucket allows it.
+_CLAIM = """
+WITH {budget},
+cand AS MATERIALIZED (
+    SELECT d.*
+    FROM (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS lane(priority)
+    CROSS JOIN LATERAL (
+        SELECT q.id, q.address, q.priority, q.spacing, q.due_at, q.send_at
+        FROM delivery q
+        WHERE q.sender = $1 AND q.status = 'queued' AND q.priority = lane.priority AND q.due_at <= now()
+          AND (SELECT n FROM budget) > 0
+        ORDER BY q.due_at, q.id
+        LIMIT $5
+        FOR UPDATE SKIP LOCKED
+    ) d
+    LIMIT $5
+), {fence}
+judged AS (
+    SELECT c.*, f.id AS fence_id, f.status AS fence_status, f.due_at AS fence_due, b.next_at AS address_next,
+        row_number() OVER lane AS rank, min(c.due_at) OVER lane_all AS lane_due
+    FROM cand c
+    LEFT JOIN fence f ON f.address = c.address AND f.priority = c.priority
+    LEFT JOIN pacing_bucket b ON b.bucket = 'address:' || $1 || ':' || c.address
+    WINDOW lane AS ({lane} ORDER BY c.id), lane_all AS ({lane})
+), free AS (
+    SELECT *, (fence_id IS NULL OR id < fence_id) AND coalesce(address_next <= now(), true)
+        AND (spacing = 0 OR rank = 1) AS ok
+    FROM judged
+), picked AS (
+    SELECT id, priority, address, spacing, row_number() OVER (ORDER BY priority, lane_due, address, id) - 1 AS slot
+    FROM free WHERE ok
+    ORDER BY priority, lane_due, address, id
+    LIMIT (SELECT n FROM budget)
+), put_off AS (
+    UPDATE delivery d SET behind = f.rank > 1 OR coalesce(f.fence_id < f.id, false), due_at = CASE
+        WHEN f.fence_id < f.id AND f.fence_status = 'queued' AND f.fence_due > now() THEN f.fence_due
+        WHEN f.spacing > 0 AND coalesce(f.fence_id > f.id, true)
+            THEN greatest(f.address_next, now()) + (f.rank - 1) * f.spacing * interval '1 second'
+        WHEN f.address_next > now() THEN f.address_next
+        ELSE now() + least(greatest((now() - f.send_at) / 2, interval '0.25 second'), interval '1 minute')
+        END
+    FROM free f WHERE d.id = f.id AND NOT f.ok
+), {spend}
+spaced AS (
+    INSERT INTO pacing_bucket (bucket, next_at)
+    SELECT 'address:' || $1 || ':' || address,
+        max((SELECT start FROM budget) + (slot * (SELECT every FROM budget) + spacing) * interval '1 second')
+    FROM picked WHERE spacing > 0 GROUP BY address
+    ON CONFLICT (bucket) DO UPDATE SET next_at = greatest(pacing_bucket.next_at, excluded.next_at)
+), taken AS (
+    UPDATE delivery d SET status = 'sending', behind = false, lease_token = $3,
+        lease_until = now() + $4 * interval '1 second'
+    FROM picked p WHERE d.id = p.id
+    RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.attempt,
+        d.provider_ids, p.slot
+)
+SELECT t.*, n.request_id, n.content, n.created_at,
+    greatest(extract(epoch FROM (SELECT start FROM budget) - now()), 0)::float8 + t.slot * (SELECT every FROM budget)
+        AS wait
+FROM taken t JOIN notification n ON n.id = t.notification_id
+ORDER BY t.slot
+"""
+
+_BUDGET_FREE = """
+budget AS MATERIALIZED (
+    SELECT CASE WHEN coalesce((SELECT next_at FROM pacing_bucket WHERE bucket = 'account:' || $1), now()) <= now()
+        THEN $2::int ELSE 0 END AS n, now() AS start, 0::float8 AS every
+)"""
+
+_BUDGET_PACED = """
+account AS MATERIALIZED (
+    SELECT next_at FROM pacing_bucket WHERE bucket = 'account:' || $1 FOR UPDATE
+), budget AS MATERIALIZED (
+    SELECT greatest(0, least($2::int,
+            1 + floor(extract(epoch FROM now() + $7 * interval '1 second' - greatest(next_at, now())) / $6)::int)) AS n,
+        greatest(next_at, now()) AS start, $6::float8 AS every
+    FROM account
+)"""
+
+_SPEND_PACED = """
+spent AS (
+    UPDATE pacing_bucket SET next_at = (SELECT start FROM budget)
+        + (SELECT count(*) FROM picked) * $6 * interval '1 second'
+    WHERE bucket = 'account:' || $1 AND EXISTS (SELECT 1 FROM picked)
+),"""
+
+_FENCE = """
+lanes AS (
+    SELECT DISTINCT address, priority FROM cand
+), fence AS (
+    SELECT l.address, l.priority, f.id, f.status, f.due_at
+    FROM lanes l CROSS JOIN LATERAL (
+        SELECT e.id, e.status, e.due_at FROM delivery e
+        WHERE e.sender = $1 AND e.address = l.address AND e.priority = l.priority
+          AND e.status IN ('queued', 'sending') AND e.send_at <= now()
+          AND e.lease_token IS DISTINCT FROM $3 AND e.id NOT IN (SELECT id FROM cand)
+        ORDER BY e.id LIMIT 1
+    ) f
+),"""
+
+_NO_FENCE = """
+fence AS (
+    SELECT NULL::text AS address, NULL::smallint AS priority, NULL::bigint AS id, NULL::text AS status,
+        NULL::timestamptz AS due_at
+    WHERE false
+),"""
+
+
+def claim(*, paced: bool, ordered: bool) -> str:
+    """The claim statement for a sender of that kind. A paced one takes $6 interval and $7 horizon too."""
+    return _CLAIM.format(
+        budget=_BUDGET_PACED if paced else _BUDGET_FREE,
+        spend=_SPEND_PACED if paced else "",
+        fence=_FENCE if ordered else _NO_FENCE,
+        lane="PARTITION BY c.address, c.priority" if ordered else "PARTITION BY c.id",
+    )
+
+
+NEXT_DUE = """
+SELECT extract(epoch FROM min(d.due_at) - now())::float8
+FROM (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS lane(priority)
+CROSS JOIN LATERAL (
+    SELECT q.due_at FROM delivery q
+    WHERE q.sender = $1 AND q.status = 'queued' AND q.priority = lane.priority
+    ORDER BY q.due_at LIMIT 1
+) d
+"""
+
+# Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
+# lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
+# one failed for good, waking what waited behind a finished row, and the events.
+SETTLE = """
+WITH verdict AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::text[], $3::float8[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::text[], $11::text[], $12::text[]
+    ) WITH ORDINALITY AS t(id, status, delay, attempt, kind, code, reason, parts, address, event, logged, body, ord)
+), settled AS (
+    UPDATE delivery d SET
+        status = v.status, attempt = v.attempt, lease_token = NULL, lease_until = NULL, started = false,
+        due_at = CASE WHEN v.status = 'queued' THEN now() + v.delay * interval '1 second' ELSE d.due_at END,
+        error_kind = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_kind ELSE v.kind END,
+        error_code = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_code ELSE v.code END,
+        error_text = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_text ELSE v.reason END,
+        provider_ids = string_to_array(v.parts, E'\\x1f'), address = coalesce(v.address, d.address),
+        finished_at = CASE WHEN v.status NOT IN ('queued', 'unknown') THEN now() END
+    FROM verdict v
+    WHERE d.id = v.id AND d.lease_token = $16
+    RETURNING d.id, d.notification_id, d.position, d.sender, d.address, d.priority, d.status, d.hold_unknown,
+        d.expires_at
+), logged AS (
+    INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
+    SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason
+    FROM verdict v JOIN settled USING (id) WHERE v.logged IS NOT NULL ORDER BY v.ord
+), fallback AS (
+    INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
+        send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases)
+    SELECT s.notification_id, s.position + 1, hop ->> 0, hop ->> 1, s.priority, 'queued', s.hold_unknown,
+        (hop ->> 2)::float8, now(), now(), s.expires_at, now(), false, false, 0, 0
+    FROM settled s JOIN notification n ON n.id = s.notification_id
+    CROSS JOIN LATERAL (SELECT n.route -> (s.position + 1) AS hop) h
+    WHERE s.status = 'failed' AND hop IS NOT NULL
+    RETURNING sender
+), woken AS (
+    UPDATE delivery w SET due_at = now(), behind = false
+    FROM (
+        SELECT n.id
+        FROM (SELECT DISTINCT sender, address, priority FROM settled WHERE status <> 'queued') l
+        CROSS JOIN LATERAL (
+            SELECT b.id FROM delivery b
+            WHERE b.sender = l.sender AND b.address = l.address AND b.priority = l.priority
+              AND b.status = 'queued' AND b.behind
+            ORDER BY b.id LIMIT $15
+        ) n
+    ) next
+    WHERE w.id = next.id
+    RETURNING w.sender
+), paused AS (
+    INSERT INTO pacing_bucket (bucket, next_at)
+    SELECT bucket, now() + max(seconds) * interval '1 second'
+    FROM unnest($13::text[], $14::float8[]) AS p(bucket, seconds) GROUP BY bucket
+    ON CONFLICT (bucket) DO UPDATE SET next_at = greatest(pacing_bucket.next_at, excluded.next_at)
+), told AS (
+    INSERT INTO outbox (transport, channel, types, subjects, bodies)
+    SELECT transport, 'events', types, subjects, bodies
+    FROM unnest($17::text[]) AS transport, (
+        SELECT array_agg(v.event ORDER BY v.ord) AS types, array_agg(s.notification_id::text ORDER BY v.ord) AS subjects,
+            array_agg(v.body ORDER BY v.ord) AS bodies
+        FROM verdict v JOIN settled s USING (id) WHERE v.event IS NOT NULL
+    ) AS batch
+    WHERE batch.types IS NOT NULL
+)
+SELECT (SELECT count(*) FROM settled), ARRAY(SELECT sender FROM fallback UNION SELECT sender FROM woken)
+"""
+
+# A delivery whose unknown outcome must be held is marked before the call, so that its next owner
+# can tell that it had begun.
+MARK_STARTED = """
+UPDATE delivery SET started = true WHERE id = ANY($1::bigint[]) AND lease_token = $2 RETURNING id
+"""
+
+# Gives back what this process holds in the table but not in its memory (a claim whose answer was lost).
+RELEASE_STRAYS = """
+UPDATE delivery SET status = 'queued', lease_token = NULL, lease_until = NULL, started = false
+WHERE status = 'sending' AND lease_token = $1 AND id <> ALL($2::bigint[])
+"""

@@ -1,0 +1,19 @@
+"""The channels. A new one is a file beside this one and a row in `SENDERS`."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+from service.senders.base import BaseSender
+from service.senders.console import ConsoleSender
+from service.senders.webhook import WebhookSender
+from service.settings import Settings
+
+SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
+    "WEBHOOK": lambda settings: WebhookSender(settings.webhook),
+    "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
+}
+
+
+def build_senders(settings: Settings) -> dict[str, BaseSender]:
+    """Every sender of the table, in its order, those that are off included. Nothing is connected yet."""
+    return {name: make(settings) for name, make in SENDERS.items()}

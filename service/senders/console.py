@@ -1,0 +1,55 @@
+"""The `CONSOLE` sender: prints each message as a person would read it, for trying things out."""
+
+from typing import TextIO
+
+from service.senders.base import BaseSender, Capabilities, Message, Outcome, Retry, Sent
+from service.settings import ConsoleSettings
+
+# What moves the cursor, recolours or retitles a terminal is shown as \x1b and the like instead of obeyed.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_IN_TEXT = {code: shown for code, shown in _CONTROLS.items() if code not in (ord("\n"), ord("\t"))}
+
+
+class ConsoleSender(BaseSender):
+    """Writes to `out` at once. The address is any text; it is shown with the message."""
+
+    name = "CONSOLE"
+    capabilities = Capabilities(
+        formats=frozenset({"plain", "markdown", "html"}),
+        buttons=True,
+        attachments=frozenset({"photo", "document"}),
+    )
+    default_address = "console"
+
+    def __init__(self, settings: ConsoleSettings, out: TextIO) -> None:
+        self._out = out
+        if not settings.enabled:
+            self.off_reason = "CONSOLE_ENABLED is false; accepted: true"
+
+    async def send(self, message: Message) -> Outcome:
+        encoding = self._out.encoding or "utf-8"
+        try:
+            self._out.write(block(message).encode(encoding, "backslashreplace").decode(encoding))
+            self._out.flush()
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed on our side
+            return Retry(reason=f"cannot write to standard output: {error}", code="output")
+        return Sent((str(message.delivery_id),))
+
+
+def block(message: Message) -> str:
+    """The message in a frame of its own. Text cannot leave the frame or steer the terminal."""
+    lines = [*_text(message.title), "", *_text(message.body)] if message.title else _text(message.body)
+    if message.buttons or message.attachments:
+        lines.append("")
+    lines += [f"[{_line(button.text)}] {_line(button.url)}" for button in message.buttons]
+    lines += [f"{_line(file.name or file.kind)}: {_line(file.url)}" for file in message.attachments]
+    framed = "".join(f"│ {line}\n" for line in lines)
+    return f"┌─ to {_line(message.address)} · {message.notification_id}\n{framed}└─\n"
+
+
+def _text(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").translate(_IN_TEXT).split("\n")
+
+
+def _line(text: str) -> str:
+    return text.translate(_CONTROLS)

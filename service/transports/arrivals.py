@@ -1,0 +1,77 @@
+"""What becomes of an arrived message, whatever broker it came from."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from service.contract import ContractError, FieldProblem, parse_request
+from service.delivery.intake import Refusal, Submission
+from service.transports.base import Door
+
+log = logging.getLogger(__name__)
+
+INSIST_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Before a message that the engine cannot digest is buried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message as it came. `dedup_key`: the broker's own identity of it, the same at every redelivery."""
+
+    raw: bytes
+    source: str
+    dedup_key: str | None = None
+
+
+Bury = Callable[[Arrival, str], Awaitable[None]]
+"""Put a message into the broker's dead-letter place, with the reason; returns when the broker has it."""
+
+
+async def take(door: Door, arrivals: Sequence[Arrival], bury: Bury) -> None:
+    """Return when every arrival is safe: committed as a notification or as a rejection.
+
+    An outage of the database only makes this wait. A message that the engine fails on (a bug) is
+    tried again alone and then buried, so that it neither loops nor holds up the others.
+    """
+    try:
+        await _admit(door, arrivals)
+    except Exception:
+        log.exception("%d messages could not be taken in, trying each alone", len(arrivals))
+        for arrival in arrivals:
+            await _insist(door, arrival, bury)
+
+
+async def _admit(door: Door, arrivals: Sequence[Arrival]) -> None:
+    refused: list[tuple[Arrival, Sequence[FieldProblem]]] = []
+    submitted: list[Arrival] = []
+    submissions: list[Submission] = []
+    for arrival in arrivals:
+        try:
+            request = parse_request(arrival.raw, door.bounds)
+        except ContractError as error:
+            refused.append((arrival, error.problems))
+        else:
+            submitted.append(arrival)
+            submissions.append(Submission(request, arrival.source, arrival.dedup_key))
+    if submissions:
+        answers = await door.accept_many(submissions, wait=True)
+        for arrival, answer in zip(submitted, answers, strict=True):
+            if isinstance(answer, Refusal):
+                refused.append((arrival, answer.problems))
+    if refused:
+        await asyncio.gather(*(door.reject(a.raw, source=a.source, problems=problems) for a, problems in refused))
+
+
+async def _insist(door: Door, arrival: Arrival, bury: Bury) -> None:
+    reason = ""
+    for pause in INSIST_PAUSES_SECONDS:
+        await asyncio.sleep(pause)
+        try:
+            return await _admit(door, (arrival,))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.error("the message of %s cannot be taken in: %s", arrival.source, reason)
+    await bury(arrival, reason)
+    log.error("the message of %s was put aside as a dead letter: %s", arrival.source, reason)
+    return None

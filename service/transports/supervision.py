@@ -1,0 +1,136 @@
+"""Keeping a connection to a broker: connect, watch, and connect again with growing pauses."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from service.delivery.events import Channel, OutgoingEvent
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+OPEN_SECONDS = 30.0
+WATCH_SECONDS = 5.0
+CHECK_SECONDS = 15.0
+TEAR_DOWN_SECONDS = 10.0
+
+
+class ConnectionLost(Exception):
+    """The connection, or the consumer on it, is gone."""
+
+
+class SupervisedTransport(ABC):
+    """The life of a connection. A subclass opens one session, checks it, and tears it down.
+
+    A session is never repaired, only replaced: every way to lose a broker takes the same path.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.detail = "not connected yet"
+        self._lost = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Hold a session until `stop_intake`, `close` or cancellation."""
+        self._supervisor = asyncio.create_task(self._supervise(), name=f"{self.name} transport")
+        try:
+            await asyncio.wait({self._supervisor})
+        finally:
+            self._supervisor.cancel()
+
+    async def stop_intake(self) -> None:
+        """Take no new messages; return when those under way are committed and acknowledged.
+
+        Publishing goes on over the same connection, which is not replaced any more.
+        """
+        await self._stop_supervising()
+        await self._stop_consuming()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._stop_supervising()
+        await self._leave("closed")
+
+    @abstractmethod
+    async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
+        """Publish in order and return when the broker has confirmed every one; raise otherwise."""
+
+    @abstractmethod
+    async def _open(self) -> str:
+        """Connect, declare, subscribe; the text is for `detail`. Raises what the client raises."""
+
+    @abstractmethod
+    async def _check(self) -> str:
+        """Make sure that the broker still serves us; the text is for `detail`. Raises otherwise."""
+
+    @abstractmethod
+    async def _stop_consuming(self) -> None:
+        """End the subscription; messages under way finish."""
+
+    @abstractmethod
+    async def _tear_down(self) -> None:
+        """Disconnect whatever is connected, and be able to open again."""
+
+    def _on_lost(self) -> None:
+        """For the client's callback: the connection is gone."""
+        self.ready = False
+        self._lost.set()
+
+    async def _supervise(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                self._lost.clear()
+                async with asyncio.timeout(OPEN_SECONDS):
+                    self.detail = await self._open()
+                self.ready = True
+                log.info("%s: %s", self.name, self.detail)
+                pause = FIRST_PAUSE_SECONDS
+                await self._watch()
+            except Exception as error:
+                await self._leave(describe(error))
+            log.warning("%s: %s; trying again in %.1f s", self.name, self.detail, pause)
+            # Spread, so that replicas do not come back in step.
+            await asyncio.sleep(pause * random.uniform(0.75, 1.0))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), WATCH_SECONDS)
+                raise ConnectionLost("the connection was lost")
+            async with asyncio.timeout(CHECK_SECONDS):
+                self.detail = await self._check()
+
+    async def _leave(self, detail: str) -> None:
+        self.ready = False
+        self.detail = detail
+        try:
+            async with asyncio.timeout(TEAR_DOWN_SECONDS):
+                await self._tear_down()
+        except Exception as error:
+            log.debug("%s: left a connection that was broken already: %r", self.name, error)
+
+    async def _stop_supervising(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._supervisor = None
+
+
+def describe(error: Exception) -> str:
+    """One line about why a broker is not reached, without addresses that may hold credentials."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

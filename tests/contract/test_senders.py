@@ -1,0 +1,27 @@
+"""Every sender of the table through the same scenarios."""
+
+from service.senders import SENDERS, build_senders
+from service.settings import Settings
+from tests.contract.rigs.console import ConsoleRig
+from tests.contract.rigs.webhook import WebhookRig
+from tests.contract.sender_suite import SenderSuite
+
+RIGS = (WebhookRig, ConsoleRig)
+
+
+class TestWebhook(SenderSuite):
+    rig_class = WebhookRig
+
+
+class TestConsole(SenderSuite):
+    rig_class = ConsoleRig
+
+
+def test_every_sender_of_the_table_has_a_rig() -> None:
+    assert [rig.name for rig in RIGS] == list(SENDERS)
+
+
+def test_the_table_names_each_sender_as_it_names_itself() -> None:
+    senders = build_senders(Settings())
+    assert list(senders) == list(SENDERS)
+    assert all(sender.name == name for name, sender in senders.items())
