@@ -124,7 +124,9 @@ class InvalidRequest(DomainError):
     status, code, title = 422, "invalid_request", "The request does not follow the schema"
 
     def __init__(self, problems: "Sequence[FieldProblem]") -> None:
-        super().__init__("; ".join(f"{p.field or 'body'}: {p.problem}" for p in problems), problems=problems)
+        super().__init__(
+            "; ".join(f"{p.field or 'request'}: {p.problem}" for p in problems), problems=problems
+        )
 
 
 class InternalError(DomainError):

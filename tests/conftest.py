@@ -11,10 +11,11 @@ import pytest
 from tests.support.brokers import KafkaMock, RabbitNode
 from tests.support.postgres import PostgresForTests
 from tests.support.service import Service
+from tests.support.telegram import TelegramProcess
 
 StartService = Callable[..., Service]
 
-PROCESS_FIXTURES = {"rabbit_node", "kafka_mock", "start_service"}
+PROCESS_FIXTURES = {"rabbit_node", "kafka_mock", "start_service", "telegram"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,3 +97,13 @@ def kafka_mock() -> Iterator[KafkaMock]:
         yield mock.start()
     finally:
         mock.close()
+
+
+@pytest.fixture
+def telegram() -> Iterator[TelegramProcess]:
+    """The fake Bot API server in a process of its own."""
+    server = TelegramProcess()
+    try:
+        yield server.start()
+    finally:
+        server.close()

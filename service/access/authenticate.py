@@ -15,6 +15,11 @@ class Authenticator:
         self._keys = keys
         self._tokens = tokens
 
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether bearer tokens are accepted besides API keys."""
+        return self._tokens.enabled
+
     async def authenticate(self, api_key: str | None, authorization: str | None) -> Principal:
         """Raises `Unauthenticated`; `Unavailable` or one of `OUTAGE` when it cannot be decided now."""
         if api_key is not None:

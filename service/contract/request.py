@@ -87,6 +87,8 @@ NOT_BLANK = rf"[^{_INVISIBLE}]"
 
 SenderName = Annotated[str, Field(min_length=1, max_length=SENDER_MAX_CHARS, pattern=LINE)]
 Address = Annotated[str, Field(min_length=1, max_length=ADDRESS_MAX_CHARS, pattern=LINE)]
+RequestId = Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)]
+Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_MAX_CHARS, pattern=LINE)]
 Link = Annotated[str, Field(max_length=URL_MAX_CHARS, pattern=HTTPS)]
 
 
@@ -172,7 +174,7 @@ class NotificationRequest(_Strict):
     sender: (
         SenderName | Annotated[tuple[SenderName, ...], Field(min_length=1, max_length=CHAIN_MAX_SENDERS)]
     ) = Field(description='Channel, as "TG"; a list is a fallback chain: the next when one fails for good')
-    id: Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)] | None = Field(
+    id: RequestId | None = Field(
         None,
         description="Idempotency key: a repeat with the same content is answered with the first result",
     )
@@ -187,9 +189,7 @@ class NotificationRequest(_Strict):
     )
     buttons: tuple[Button, ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    category: Annotated[str, Field(min_length=1, max_length=CATEGORY_MAX_CHARS, pattern=LINE)] | None = Field(
-        None, description="What kind of message it is; echoed in every event"
-    )
+    category: Category | None = Field(None, description="What kind of message it is; echoed in every event")
     on_unknown: Literal["resend", "hold"] = Field(
         "resend",
         description="When it cannot be known whether the provider took it: send again, or hold it for a decision",

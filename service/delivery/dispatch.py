@@ -67,7 +67,8 @@ class Dispatcher:
         self._ready: list[tuple[int, int, Key]] = []
         self._busy: set[Key] = set()
         self._slots: deque[float] = deque()
-        self._sends: set[asyncio.Task[None] | None] = set()
+        self._sends: set[asyncio.Task[None]] = set()
+        self.in_flight = 0
         self._held = 0
         self._turn = 0
         self._backlog = True
@@ -132,10 +133,6 @@ class Dispatcher:
         if self._sends:
             await asyncio.gather(*self._sends, return_exceptions=True)
 
-    @property
-    def in_flight(self) -> int:
-        return len(self._sends)
-
     def _working(self) -> bool:
         return (
             not self._draining
@@ -186,7 +183,9 @@ class Dispatcher:
         self._backlog = due is not None and due <= 0
         if due is None:
             return poll
-        return min(poll, max(due, PACED_LOOK_SECONDS if self._interval else 0.01))
+        # Rows that are due and were not to be had are with another process, or wait for the account.
+        soonest = PACED_LOOK_SECONDS if self._interval or (due <= 0 and not jobs) else 0.0
+        return min(poll, max(due, soonest))
 
     def _claim_arguments(self, want: int) -> tuple[Any, ...]:
         if not self._interval:
@@ -201,7 +200,7 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Start every call that may start now."""
-        while self._ready and len(self._sends) < self._concurrency:
+        while self._ready and self.in_flight < self._concurrency:
             if self._interval and not self._take_slot():
                 return
             _, _, key = heapq.heappop(self._ready)
@@ -209,6 +208,8 @@ class Dispatcher:
             self._busy.add(key)
             send = asyncio.create_task(self._process(key, job))
             self._sends.add(send)
+            send.add_done_callback(self._sends.discard)
+            self.in_flight += 1
 
     def _take_slot(self) -> bool:
         if not self._slots:
@@ -225,6 +226,7 @@ class Dispatcher:
     def _finished(self, key: Key) -> None:
         """A call has ended: its lane goes on, or leaves memory."""
         self._held -= 1
+        self.in_flight -= 1
         self._busy.discard(key)
         if (lane := self._lanes[key]):
             self._make_ready(key, lane[0].lane)
@@ -248,6 +250,8 @@ class Dispatcher:
         while lane:
             self._give_back(lane.popleft(), delay)
             self._held -= 1
+            if self._slots:
+                self._slots.pop()  # a slot nobody waits for must not let others bunch up
 
     def _give_back(self, job: Job, delay: float = 0.0) -> None:
         self._ledger.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done, delay)))
@@ -266,7 +270,6 @@ class Dispatcher:
             if verdict.status == "queued" and self.ordered:
                 self._release_lane(key, verdict.delay)
             self._ledger.settle(Settlement(job, verdict))
-        self._sends.discard(asyncio.current_task())
         self._finished(key)
 
     async def _attempt(self, job: Job) -> Verdict | None:

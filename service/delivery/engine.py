@@ -110,7 +110,8 @@ class Engine:
             async with asyncio.timeout(timeout):
                 await self.ledger.close()
         except TimeoutError:
-            log.error("the database is away: %d outcomes are lost to the leases", len(self.ledger.held))
+            self.ledger.abandon()
+            log.error("the database is away: %d deliveries wait for their leases to end", len(self.ledger.held))
         for relay in self._relays:
             await relay.close(timeout=5.0)
         await self.states.close()

@@ -23,7 +23,7 @@ from service.db.database import OUTAGE, TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.dedup import is_explicit
 from service.delivery.events import Subject, event_json
-from service.delivery.jobs import Job, Pause, Settlement, content_of, dump_content, load_content
+from service.delivery.jobs import Job, Pause, Settlement, Verdict, content_of, dump_content, load_content
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Plan, Refusal, refuse
 from service.settings import DeliverySettings
@@ -184,7 +184,7 @@ class Ledger:
             await self._connection.close()
 
     def abandon(self) -> None:
-        """Stop at once; what was not written is written by whoever finds the leases expired."""
+        """Stop at once; whoever finds the leases expired takes the rows over."""
         if self._task is not None:
             self._task.cancel()
 
@@ -511,7 +511,11 @@ class Ledger:
         )
         jobs = [_job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
         self.held.update({job.id: job for job in jobs})
-        order.answer.set_result(jobs)
+        if not order.answer.done():
+            order.answer.set_result(jobs)
+            return
+        for job in jobs:  # whoever asked has stopped meanwhile
+            self.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done)))
 
 
 def _logged(settlement: Settlement) -> str | None:

@@ -1,6 +1,7 @@
 """Publishing events from the outbox: at least once, in order, by one process per transport."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +17,10 @@ ROWS_AT_ONCE = 50
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 LOCK_SPACE = 0x0B0C
+
+
+class _RefusedError(Exception):
+    """The broker did not confirm; the rows stay."""
 
 
 class Relay:
@@ -51,45 +56,42 @@ class Relay:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._leads and self._publisher.ready and self._connection is not None:
+        if self._leads and self._publisher.ready:
             try:
                 async with asyncio.timeout(timeout):
-                    while await self._move(self._connection):
+                    while await self._move():
                         pass
-            except Exception as error:
+            except (_RefusedError, *OUTAGE) as error:
                 log.warning("events wait in the outbox for the next start: %s", error)
         self._drop()
 
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            moved = False
+            pause = POLL_SECONDS
             if self._publisher.ready:
                 try:
-                    connection = self._connection or await self._lead()
-                    moved = connection is not None and await self._move(connection)
+                    if await self._lead() and await self._move():
+                        pause = 0.0
+                except _RefusedError as refusal:
+                    log.warning("%s did not take events, trying again: %s", self._publisher.name, refusal)
+                    await asyncio.sleep(RETRY_SECONDS)
                 except OUTAGE as error:
                     log.debug("the outbox is out of reach: %s", error)
                     self._drop()
                     await asyncio.sleep(RETRY_SECONDS)
-                except Exception as error:
-                    log.warning("%s did not take events, trying again: %s", self._publisher.name, error)
-                    await asyncio.sleep(RETRY_SECONDS)
-            if not moved:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-                except TimeoutError:
-                    continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
 
-    async def _lead(self) -> "asyncpg.Connection[asyncpg.Record] | None":
-        connection = await self._database.connect()
-        if await connection.fetchval(
-            "SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_SPACE, self._publisher.name
-        ):
-            self._connection, self._leads = connection, True
-            return connection
-        await connection.close()
-        return None
+    async def _lead(self) -> bool:
+        """Whether this process publishes: it holds the lock, or gets it now."""
+        if self._connection is None:
+            self._connection = await self._database.connect()
+        if not self._leads:
+            self._leads = await self._connection.fetchval(
+                "SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_SPACE, self._publisher.name
+            )
+        return self._leads
 
     def _drop(self) -> None:
         self._leads = False
@@ -97,7 +99,11 @@ class Relay:
             self._connection.terminate()
             self._connection = None
 
-    async def _move(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    async def _move(self) -> bool:
+        """Publish the next rows. False: there were none."""
+        connection = self._connection
+        if connection is None:
+            return False
         rows = await connection.fetch(
             """SELECT id, channel, types, subjects, bodies FROM outbox
             WHERE transport = $1 ORDER BY id LIMIT $2""",
@@ -106,7 +112,10 @@ class Relay:
         if not rows:
             return False
         for channel, events in _by_channel(rows).items():
-            await self._publisher.publish(channel, events)
+            try:
+                await self._publisher.publish(channel, events)
+            except Exception as error:
+                raise _RefusedError(repr(error)) from error
         await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
         return True
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
+from service.senders.telegram import TelegramSender
 from service.senders.webhook import WebhookSender
 from service.settings import Settings
 
 SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
+    "TG": lambda settings: TelegramSender(settings.telegram),
     "WEBHOOK": lambda settings: WebhookSender(settings.webhook),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }

@@ -173,6 +173,10 @@ class BaseSender(ABC):
         del address
         return 0.0
 
+    async def preview(self, message: Message) -> Sequence[str]:
+        """The texts `send` would send, one for each call of the provider. Nothing is sent."""
+        return ["\n\n".join(text for text in (message.title, message.body) if text)]
+
     async def open(self) -> None:
         """Make the connections. Called once before the first `send`; must not fail because a provider is down."""
 

@@ -1,8 +1,10 @@
 """The `CONSOLE` sender: prints each message as a person would read it, for trying things out."""
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from service.senders.base import BaseSender, Capabilities, Message, Outcome, Retry, Sent
+from service.senders.markup import read
 from service.settings import ConsoleSettings
 
 # What moves the cursor, recolours or retitles a terminal is shown as \x1b and the like instead of obeyed.
@@ -26,6 +28,9 @@ class ConsoleSender(BaseSender):
         if not settings.enabled:
             self.off_reason = "CONSOLE_ENABLED is false; accepted: true"
 
+    async def preview(self, message: Message) -> Sequence[str]:
+        return [block(message)]
+
     async def send(self, message: Message) -> Outcome:
         encoding = self._out.encoding or "utf-8"
         try:
@@ -37,19 +42,26 @@ class ConsoleSender(BaseSender):
 
 
 def block(message: Message) -> str:
-    """The message in a frame of its own. Text cannot leave the frame or steer the terminal."""
-    lines = [*_text(message.title), "", *_text(message.body)] if message.title else _text(message.body)
-    if message.buttons or message.attachments:
-        lines.append("")
-    lines += [f"[{_line(button.text)}] {_line(button.url)}" for button in message.buttons]
-    lines += [f"{_line(file.name or file.kind)}: {_line(file.url)}" for file in message.attachments]
-    framed = "".join(f"│ {line}\n" for line in lines)
-    return f"┌─ to {_line(message.address)} · {message.notification_id}\n{framed}└─\n"
+    """The message in a frame of its own. Its texts cannot leave the frame or steer the terminal."""
+    sections = [
+        message.title,
+        _body(message),
+        "\n".join(f"[{button.text}] {button.url}" for button in message.buttons),
+        "\n".join(f"{file.name or file.kind}: {file.url}" for file in message.attachments),
+    ]
+    text = "\n\n".join(section for section in sections if section).replace("\r\n", "\n").translate(_IN_TEXT)
+    framed = "".join(f"│ {line}\n" for line in text.split("\n"))
+    return f"┌─ to {message.address.translate(_CONTROLS)} · {message.notification_id}\n{framed}└─\n"
 
 
-def _text(text: str) -> list[str]:
-    return text.replace("\r\n", "\n").translate(_IN_TEXT).split("\n")
-
-
-def _line(text: str) -> str:
-    return text.translate(_CONTROLS)
+def _body(message: Message) -> str:
+    """The body's text; a link's address follows its words."""
+    if message.format == "plain":
+        return message.body
+    rich = read(message.body, message.format)
+    pieces, position = [], 0
+    for span in sorted(rich.spans, key=lambda span: span.end):
+        if span.style == "link" and span.value != rich.text[span.start : span.end]:
+            pieces += [rich.text[position : span.end], f" ({span.value})"]
+            position = span.end
+    return "".join([*pieces, rich.text[position:]])

@@ -10,7 +10,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
 import orjson
@@ -25,7 +26,6 @@ from service.senders.base import (
     Halted,
     Limits,
     Message,
-    NotSent,
     Outcome,
     Refused,
     Retry,
@@ -39,6 +39,9 @@ from service.settings import TelegramSettings
 
 if TYPE_CHECKING:
     from aiogram import Bot
+    from aiogram.methods import TelegramMethod
+
+Chat = int | str
 
 # Below DELIVERY_SEND_TIMEOUT_SECONDS, so that the ids of the parts that were accepted come back.
 TIMEOUT_SECONDS = 15.0
@@ -54,6 +57,7 @@ UNTIMED_PAUSE_SECONDS = 1.0
 
 ADDRESS_HELP = "accepted: a chat id, @username of a group or channel, or either with :TOPIC"
 _ADDRESS = re.compile(r"(-?[1-9][0-9]{0,15}|@[A-Za-z][A-Za-z0-9_]{3,31})(?::([1-9][0-9]{0,9}))?")
+_METHODS = ("sendMessage", "sendPhoto", "sendDocument")
 _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 _SERVER = re.compile(r"https?://[^\s{}?#]+")
 _JSON = {"content-type": "application/json"}
@@ -96,12 +100,12 @@ class TelegramSender(BaseSender):
         self._settings = settings
         self._timeout_seconds = timeout_seconds
         self._bot: Bot | None = None
-        self._moved: dict[str, int] = {}
-        self._paused: dict[str, float] = {}
+        self._moved: dict[Chat, int] = {}
+        self._paused: dict[Chat, float] = {}
 
     def check_address(self, address: str) -> str:
         chat, thread = _target(address)
-        return chat if thread is None else f"{chat}:{thread}"
+        return _address(chat, thread)
 
     def address_spacing(self, address: str) -> float:
         chat_rate, group_rate = self._settings.chat_rate, self._settings.group_rate
@@ -124,11 +128,17 @@ class TelegramSender(BaseSender):
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 for part in parts[len(done) :]:
-                    done.append(await self._deliver(chat, thread, part))
-        except (_AnsweredError, aiohttp.ClientError, OSError) as error:
-            return replace(self._judge(chat, error), parts=tuple(done))
+                    message_id = await self._deliver(chat, thread, part)
+                    done.append(message_id)
+        except _RefusedCallError as refused:
+            outcome = refused.outcome
+            if isinstance(outcome, Throttled):
+                outcome = replace(outcome, scope=self._throttled_scope(chat, outcome))
+            return replace(outcome, parts=tuple(done))
+        except (aiohttp.ClientError, OSError) as error:
+            return replace(self._unanswered(error), parts=tuple(done))
         moved = self._moved.get(chat)
-        return Sent(tuple(done), address=None if moved is None else _address(str(moved), thread))
+        return Sent(tuple(done), address=None if moved is None else _address(moved, thread))
 
     async def close(self) -> None:
         bot, self._bot = self._bot, None
@@ -140,7 +150,7 @@ class TelegramSender(BaseSender):
             return "TG_BOT_TOKEN is not set"
         if not _TOKEN.fullmatch(settings.bot_token.get_secret_value()):
             return "TG_BOT_TOKEN is malformed; accepted: the token as @BotFather gives it, 123456:ABC…"
-        if not _SERVER.fullmatch(settings.api_url):
+        if not _SERVER.fullmatch(settings.api_url) or not _host(settings.api_url):
             return "TG_API_URL is malformed; accepted: https://host or http://host:port"
         try:
             self.check_address(settings.default_chat_id or "1")
@@ -148,38 +158,41 @@ class TelegramSender(BaseSender):
             return f"TG_DEFAULT_CHAT_ID {error}"
         return None
 
-    async def _deliver(self, chat: str, thread: int | None, part: "_Part") -> str:
-        """Send one part; its message id. A group's move and refused markup are each mended once."""
+    async def _deliver(self, chat: Chat, thread: int | None, part: "_Part") -> str:
+        """Send one part; its message id. A group's move and markup that was not understood are mended once."""
         moves = 1
         while True:
             try:
                 return await self._call(self._moved.get(chat, chat), thread, part)
-            except _AnsweredError as error:
-                if error.moved_to is not None and moves:
+            except _RefusedCallError as refused:
+                if refused.moved_to is not None and moves:
                     moves -= 1
-                    self._remember(chat, error.moved_to)
-                elif part.text.spans and "can't parse entities" in error.description:
+                    self._remember(chat, refused.moved_to)
+                elif part.text.spans and refused.unparsable:
                     part = replace(part, text=RichText(part.text.text))
                 else:
                     raise
 
-    async def _call(self, chat: int | str, thread: int | None, part: "_Part") -> str:
+    async def _call(self, chat: Chat, thread: int | None, part: "_Part") -> str:
         if self._bot is None:
             raise RuntimeError("open() was not called")
-        result = cast("dict[str, Any]", await self._bot(_method(chat, thread, part)))
-        return str(result["message_id"])
+        return await self._bot(_method(chat, thread, part))
 
-    def _remember(self, chat: str, moved_to: int) -> None:
-        while len(self._moved) >= MOVED_CHATS_KEPT:
+    def _remember(self, chat: Chat, moved_to: int) -> None:
+        if len(self._moved) >= MOVED_CHATS_KEPT:
             del self._moved[next(iter(self._moved))]
         self._moved[chat] = moved_to
 
-    def _judge(self, chat: str, error: Exception) -> NotSent:
+    def _throttled_scope(self, chat: Chat, outcome: Throttled) -> Scope:
+        """The chat, until a second one is told to pause while the first still does: then the account."""
+        now = asyncio.get_running_loop().time()
+        self._paused = {other: until for other, until in self._paused.items() if until > now}
+        alone = not self._paused.keys() - {chat}
+        self._paused[chat] = now + (outcome.retry_after or UNTIMED_PAUSE_SECONDS)
+        return Scope.ADDRESS if alone else Scope.ACCOUNT
+
+    def _unanswered(self, error: Exception) -> Outcome:
         match error:
-            case _AnsweredError(throttled=True):
-                return self._throttled(chat, error)
-            case _AnsweredError():
-                return _judge_answer(error)
             case aiohttp.ClientConnectorError():
                 return Retry(reason=f"cannot connect: {error.os_error}", code="connect")
             case aiohttp.ConnectionTimeoutError():
@@ -188,16 +201,6 @@ class TelegramSender(BaseSender):
                 return Unknown(reason=f"no answer within {self._timeout_seconds:g} s", code="timeout")
         # Its text may hold the address of the call, and that the token.
         return Unknown(reason=f"the connection broke before an answer: {type(error).__name__}", code="broken")
-
-    def _throttled(self, chat: str, error: "_AnsweredError") -> Throttled:
-        """A chat's own pause, until a second chat is told to pause while the first still does."""
-        now = asyncio.get_running_loop().time()
-        self._paused = {other: until for other, until in self._paused.items() if until > now}
-        scope = Scope.ACCOUNT if self._paused.keys() - {chat} else Scope.ADDRESS
-        self._paused[chat] = now + (error.retry_after or UNTIMED_PAUSE_SECONDS)
-        return Throttled(
-            reason="too many requests", code=str(error.status), retry_after=error.retry_after, scope=scope
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +213,190 @@ class _Part:
     buttons: Sequence[Button] = ()
 
 
-class _AnsweredError(Exception):
-    """The server answered, and not with a message. `error` is what aiogram makes of the answer."""
+class _RefusedCallError(Exception):
+    """The server answered, and not with a message."""
 
-    def __init__(self, status: int, error: Exception, retry_after: str | None) -> None:
-        super().__init__(status)
-        hint = getattr(error, "retry_after", None) or (
-            int(retry_after) if retry_after and retry_after.isdecimal() else None
-        )
-        self.status = status
-        self.error = error
-        self.description: str = getattr(error, "message", None) or ""
-        self.moved_to: int | None = getattr(error, "migrate_to_chat_id", None)
-        self.retry_after: float | None = hint
-        self.throttled = status == 429 or hasattr(error, "retry_after")
+    def __init__(self, outcome: Outcome, moved_to: int | None = None) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.moved_to = moved_to
+        self.unparsable = isinstance(outcome, Refused) and "can't parse entities" in outcome.reason
+
+
+def _target(address: str) -> tuple[Chat, int | None]:
+    """Chat and topic of an address, canonical. Raises `AddressError`."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise AddressError(f"is not a chat; {ADDRESS_HELP}")
+    chat = match[1].lower() if match[1].startswith("@") else int(match[1])
+    topic = int(match[2] or GENERAL_TOPIC)
+    if isinstance(chat, int) and abs(chat) >> CHAT_ID_BITS:
+        raise AddressError(f"has a chat id of more than {CHAT_ID_BITS} bits; {ADDRESS_HELP}")
+    if topic >> THREAD_ID_BITS:
+        raise AddressError(f"has a topic id of more than {THREAD_ID_BITS} bits; {ADDRESS_HELP}")
+    return chat, None if topic == GENERAL_TOPIC else topic
+
+
+def _address(chat: Chat, thread: int | None) -> str:
+    return str(chat) if thread is None else f"{chat}:{thread}"
+
+
+def _host(address: str) -> str | None:
+    try:
+        return URL(address).host
+    except ValueError:
+        return None
+
+
+async def _compose(message: Message) -> list[_Part]:
+    """The calls that make up a message: always the same ones for the same message. Empty: nothing to see."""
+    if message.format != "plain" and len(message.body) > READ_IN_THREAD_CHARS:
+        return await asyncio.to_thread(_parts, message)
+    return _parts(message)
+
+
+def _parts(message: Message) -> list[_Part]:
+    text = read(message.body, message.format)
+    if title := clean(message.title).strip():
+        text = text.under(title)
+    files = [_Part(file.kind, RichText(""), file.url) for file in message.attachments]
+    if len(files) == 1 and utf16_length(text.text) <= CAPTION_MAX_UNITS:
+        parts = [replace(files[0], text=text)]
+    else:
+        parts = [*files, *(_Part("text", piece) for piece in text.split(TEXT_MAX_UNITS))]
+    if parts and message.buttons:
+        parts[-1] = replace(parts[-1], buttons=message.buttons)
+    return parts
+
+
+def _method(chat: Chat, thread: int | None, part: _Part) -> "TelegramMethod[Any]":
+    from aiogram.methods import SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
+    from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup  # noqa: PLC0415
+
+    fields: dict[str, Any] = {"chat_id": chat}
+    if thread is not None:
+        fields["message_thread_id"] = thread
+    if part.text.spans:
+        fields["parse_mode"] = "HTML"
+    if part.buttons:
+        rows = [[InlineKeyboardButton(text=clean(button.text), url=button.url)] for button in part.buttons]
+        fields["reply_markup"] = InlineKeyboardMarkup(inline_keyboard=rows)
+    text = telegram_html(part.text) if part.text.spans else part.text.text
+    match part.kind:
+        case "text":
+            return SendMessage(text=text, **fields)
+        case "photo":
+            return SendPhoto(photo=part.url, caption=text or None, **fields)
+        case "document":
+            return SendDocument(document=part.url, caption=text or None, **fields)
+
+
+def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
+    """A bot that posts JSON of the fields that are set and answers with the message's id.
+
+    Against aiogram's own session this saves the form, the dump of some twenty unset fields and the
+    model of the answer: most of the cost of a call. Errors go through aiogram's `check_response`.
+    """
+    from aiogram import Bot  # noqa: PLC0415
+    from aiogram.client.session.aiohttp import AiohttpSession  # noqa: PLC0415
+    from aiogram.client.telegram import TelegramAPIServer  # noqa: PLC0415
+    from aiogram.exceptions import AiogramError  # noqa: PLC0415
+    from aiogram.methods import Response  # noqa: PLC0415
+    from aiogram.types import Message as TelegramMessage  # noqa: PLC0415
+
+    class Session(AiohttpSession):
+        # pydantic drops generic models that nobody holds, and making one again takes milliseconds.
+        response_model = Response[TelegramMessage]
+        waiting = aiohttp.ClientTimeout(total=None, connect=connect_seconds)
+
+        async def make_request(
+            self,
+            bot: Bot,
+            method: "TelegramMethod[Any]",
+            timeout: int | None = None,  # noqa: ASYNC109
+        ) -> Any:
+            del timeout  # the sender's own limit covers all parts of a message
+            http = await self.create_session()
+            body = method.model_dump_json(exclude_unset=True, warnings=False).encode()
+            async with http.post(
+                urls[method.__api_method__],
+                data=body,
+                headers=_JSON,
+                timeout=self.waiting,
+                allow_redirects=False,
+            ) as response:
+                content = await response.read()
+            message_id = _message_id(content) if response.status == HTTPStatus.OK else None
+            if message_id is not None:
+                return message_id
+            try:
+                self.check_response(bot, method, response.status, content.decode(errors="replace"))
+            except (AiogramError, TypeError) as error:  # TypeError: an error without a description
+                raise _refused_call(response.status, error, response.headers.get("retry-after")) from error
+            raise _RefusedCallError(Unknown(reason="the answer has no message id", code="answer"))
+
+        async def close(self) -> None:
+            if self._session is not None:
+                await self._session.close()
+
+    token = settings.bot_token.get_secret_value() if settings.bot_token else ""
+    server = TelegramAPIServer.from_base(settings.api_url)
+    urls = {name: URL(server.api_url(token, name)) for name in _METHODS}
+    session = Session(api=server, limit=settings.concurrency or CONNECTIONS, json_loads=orjson.loads)
+    return Bot(token, session=session)
+
+
+def _message_id(content: bytes) -> str | None:
+    try:
+        match orjson.loads(content):
+            case {"ok": True, "result": {"message_id": int(message_id)}}:
+                return str(message_id)
+    except orjson.JSONDecodeError:
+        pass
+    return None
+
+
+def _refused_call(status: int, error: Exception, hint: str | None) -> _RefusedCallError:
+    """What an answer that is no message means. `hint` is the Retry-After header."""
+    from aiogram import exceptions as tg  # noqa: PLC0415
+
+    code = str(status)
+    reason = error.message if isinstance(error, tg.TelegramAPIError) else ""
+    match error:
+        case tg.TelegramRetryAfter():
+            return _throttled(code, float(error.retry_after))
+        case tg.TelegramMigrateToChat():
+            outcome: Outcome = Retry(reason=reason, code=code)
+            return _RefusedCallError(outcome, moved_to=error.migrate_to_chat_id)
+        case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return _throttled(code, float(hint) if hint and hint.isdecimal() else None)
+        case tg.TelegramUnauthorizedError() | tg.TelegramNotFound():
+            outcome = Halted(reason=f"the Bot API does not know TG_BOT_TOKEN: {reason}", code=code)
+        case tg.TelegramForbiddenError() | tg.TelegramBadRequest() if _names(reason, _GONE):
+            outcome = Gone(reason=reason, code=code)
+        case tg.TelegramServerError():
+            outcome = Retry(reason=reason, code=code)
+        case tg.TelegramAPIError():
+            outcome = Refused(reason=reason, code=code)
+        case _:
+            outcome = _not_from_telegram(status)
+    return _RefusedCallError(outcome)
+
+
+def _throttled(code: str, retry_after: float | None) -> _RefusedCallError:
+    return _RefusedCallError(Throttled(reason="too many requests", code=code, retry_after=retry_after))
+
+
+def _names(reason: str, texts: Sequence[str]) -> bool:
+    lowered = reason.lower()
+    return any(text in lowered for text in texts)
+
+
+def _not_from_telegram(status: int) -> Outcome:
+    """An answer that is not the Bot API's JSON: somebody between it and us gave it."""
+    reason, code = f"HTTP {status} without the Bot API's answer", str(status)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return Refused(reason=reason, code=code)
+    if 300 <= status < 500 or status == HTTPStatus.SERVICE_UNAVAILABLE:  # noqa: PLR2004
+        return Retry(reason=f"{reason}; is TG_API_URL right?", code=code)
+    return Unknown(reason=reason, code=code)

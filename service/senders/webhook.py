@@ -55,6 +55,9 @@ SECRET_HELP = (
     f"accepted: whsec_ and base64 of {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} bytes, or two of them with a space"
     ' between while rotating; make one with: echo "whsec_$(openssl rand -base64 32)"'
 )
+_TEXT_TYPES = frozenset({"text/plain", "application/json", "application/problem+json"})
+_TOO_FAST = frozenset({429, 502, 504})
+_OVERLOADED = frozenset({503})
 _HEADERS = {
     "content-type": "application/json",
     "accept-encoding": "identity",
@@ -95,6 +98,9 @@ class WebhookSender(BaseSender):
 
     def check_address(self, address: str) -> str:
         return str(self._url(address))
+
+    async def preview(self, message: Message) -> Sequence[str]:
+        return [encode(message).decode()]
 
     async def open(self) -> None:
         if self._session is not None:
@@ -146,7 +152,9 @@ class WebhookSender(BaseSender):
         """The address as it is called. Raises `AddressError`."""
         schemes = ("https", "http") if self._allow_private else ("https",)
         if _UNSAFE.search(address):
-            raise AddressError("has white space, a backslash or control characters; accepted: https://host/path")
+            raise AddressError(
+                "has white space, a backslash or control characters; accepted: https://host/path"
+            )
         try:
             url = URL(address).with_fragment(None)
             host, port = url.raw_host, url.port
@@ -242,18 +250,20 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
 
 
 def _judge(webhook_id: str, status: int, hint: float | None, excerpt: str) -> Outcome:
-    code, reason = str(status), f"the receiver answered {status}{excerpt}"
-    if 200 <= status < 300:
-        return Sent((webhook_id,))
-    if 300 <= status < 400:
-        return Refused(reason=f"the receiver answered {status}; redirects are not followed", code=code)
-    if status == 410:
-        return Gone(reason=reason, code=code)
-    if status in (429, 502, 504) or (status == 503 and hint is not None):
-        return Throttled(reason=reason, code=code, retry_after=hint, scope=Scope.ADDRESS)
-    if status >= 500 or status in (408, 425):
-        return Retry(reason=reason, code=code, retry_after=hint)
-    return Refused(reason=reason, code=code)
+    """What a status means by the specification's rules; `hint` is from `Retry-After`."""
+    code, reason = str(status), f"the receiver answered {status}"
+    match status // 100, status:
+        case 2, _:
+            return Sent((webhook_id,))
+        case 3, _:
+            return Refused(reason=f"{reason}; redirects are not followed", code=code)
+        case 4, 410:
+            return Gone(reason=reason + excerpt, code=code)
+        case _ if status in _TOO_FAST or (status in _OVERLOADED and hint is not None):
+            return Throttled(reason=reason + excerpt, code=code, retry_after=hint, scope=Scope.ADDRESS)
+        case (5, _) | (4, 408 | 425):
+            return Retry(reason=reason + excerpt, code=code, retry_after=hint)
+    return Refused(reason=reason + excerpt, code=code)
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str:
@@ -261,11 +271,13 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str:
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            while len(raw) < BODY_MAX_BYTES and (chunk := await response.content.read(BODY_MAX_BYTES - len(raw))):
+            while len(raw) < BODY_MAX_BYTES and (
+                chunk := await response.content.read(BODY_MAX_BYTES - len(raw))
+            ):
                 raw += chunk
     except (aiohttp.ClientError, OSError):
         pass  # the status has said it all; a body that breaks off changes nothing
-    if response.content_type not in ("text/plain", "application/json", "application/problem+json"):
+    if response.content_type not in _TEXT_TYPES or "content-encoding" in response.headers:
         return ""
     shown = "".join(c if c.isprintable() else " " for c in raw.decode("utf-8", "replace")[:EXCERPT_CHARS])
     return f": {shown.strip()}" if shown.strip() else ""

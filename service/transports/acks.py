@@ -18,7 +18,7 @@ class AckGroup:
     def __init__(self) -> None:
         self._next = 1
         self._finished: dict[int, AbstractIncomingMessage] = {}
-        self._acknowledged_early: set[int] = set()
+        self._passed: set[int] = set()
         self._flushing: asyncio.Task[None] | None = None
 
     def finish(self, message: AbstractIncomingMessage) -> None:
@@ -28,6 +28,11 @@ class AckGroup:
         self._finished[message.delivery_tag] = message
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush(), name="rabbit acks")
+
+    def give_back(self, message: AbstractIncomingMessage) -> None:
+        """The message was returned to the broker: nothing to acknowledge, the run goes on after it."""
+        if message.delivery_tag is not None:
+            self._passed.add(message.delivery_tag)
 
     async def flushed(self) -> None:
         """Return when everything finished so far is acknowledged, or the channel is gone."""
@@ -40,9 +45,9 @@ class AckGroup:
                 if (last := self._run_end()) is not None:
                     await last.ack(multiple=True)
                 for tag in sorted(self._finished):
-                    self._acknowledged_early.add(tag)
+                    self._passed.add(tag)
                     await self._finished.pop(tag).ack()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the channel is gone in one of many ways
             # The broker delivers them again; the engine knows those that have an identity.
             log.warning("rabbit: %d messages could not be acknowledged: %s", len(self._finished) + 1, error)
             self._finished.clear()
@@ -52,8 +57,8 @@ class AckGroup:
         while True:
             if (message := self._finished.pop(self._next, None)) is not None:
                 last = message
-            elif self._next in self._acknowledged_early:
-                self._acknowledged_early.remove(self._next)
+            elif self._next in self._passed:
+                self._passed.remove(self._next)
             else:
                 return last
             self._next += 1

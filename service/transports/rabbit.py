@@ -1,24 +1,24 @@
-"""RabbitMQ: a quorum queue in, two topic exchanges out.
-
-The queue has a delivery limit and a dead-letter exchange as the last net under a message that kills
-its consumer again and again. A queue that exists with other arguments is consumed as it is.
-"""
+"""RabbitMQ: a queue in, two topic exchanges out, over one connection."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractChannel, AbstractRobustConnection
-from aio_pika.abc import AbstractExchange as AmqpExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq import spec
-from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
 from faststream import AckPolicy
 from faststream.message import StreamMessage
-from faststream.rabbit import Channel as AmqpChannel
-from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+from faststream.rabbit import (
+    ExchangeType,
+    QueueType,
+    RabbitBroker,
+    RabbitExchange,
+    RabbitMessage,
+    RabbitQueue,
+)
 from pydantic import WithJsonSchema
 
 from service.contract import NotificationEvent, RejectedMessage
@@ -27,239 +27,204 @@ from service.settings import RabbitSettings
 from service.transports.acks import AckGroup
 from service.transports.arrivals import Arrival, take
 from service.transports.base import EVENTS, REJECTED, Door
-from service.transports.supervision import ConnectionLost, SupervisedTransport
+from service.transports.rabbit_topology import dead_exchange, declare
+from service.transports.supervision import ConnectionLostError, SupervisedTransport
 
 log = logging.getLogger(__name__)
 
-DELIVERY_LIMIT = 100
-"""Deliveries of one message before RabbitMQ itself puts it aside. Restarts of the service count too."""
 CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 20
-DRAIN_SECONDS = 60.0
 PUBLISH_SECONDS = 30.0
 PUBLISHED_AT_ONCE = 500
 SPECIFICATION_URL = "amqp://rabbitmq:5672/"
+EXCHANGES: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
 
-OTHER_ARGUMENTS = (ChannelPreconditionFailed, ChannelAccessRefused, ChannelLockedResource)
-Declaration = Callable[[AbstractChannel, bool], Awaitable[object]]
-
-# What the handler gets is the whole message; what travels is a NotificationRequest (see asyncapi.py).
+# What the handler gets is the message with its envelope; what travels in it is a NotificationRequest.
 Incoming = Annotated[RabbitMessage, WithJsonSchema({"title": "NotificationRequest"})]
 
 
 class RabbitTransport(SupervisedTransport):
-    """Requests from one queue, events to exchanges, over one connection."""
+    """FastStream's broker holds the connection, the contract and the test client.
 
-    name: ClassVar[str] = "rabbit"
+    Messages come from the client's own subscription to `take_in`, which `receive` calls too: what
+    FastStream adds to a message costs as much as all the rest of accepting it.
+    """
+
+    name = "rabbit"
 
     def __init__(self, settings: RabbitSettings, door: Door) -> None:
         super().__init__()
         self._settings = settings
         self._door = door
         self._source = f"rabbit:{settings.queue_name}"
+        self._connection: AbstractConnection | None = None
+        self._publishing: AbstractChannel | None = None
+        self._queue: AbstractQueue | None = None
+        self._consumer_tag = ""
         self._warnings: list[str] = []
-        self._connection: AbstractRobustConnection | None = None
-        self._exchanges: dict[Channel, AmqpExchange] = {}
-        self._make_broker()
-
-    def _make_broker(self) -> None:
-        queue = self._settings.queue_name
         self._acks: WeakKeyDictionary[object, AckGroup] = WeakKeyDictionary()
-        self.broker = RabbitBroker(
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self.broker = self._make_broker()
+
+    def _make_broker(self) -> RabbitBroker:
+        broker = RabbitBroker(
             f"{self._settings.url}?heartbeat={HEARTBEAT_SECONDS}",
             timeout=CONNECT_SECONDS,
-            graceful_timeout=DRAIN_SECONDS,
             on_close=[lambda *_: self._on_lost()],
             specification_url=SPECIFICATION_URL,
             description="RabbitMQ",
             logger=None,
             apply_types=False,
         )
-        self._subscriber = self.broker.subscriber(
-            # Declared by `_declare`, which knows what to do when it exists with other arguments.
-            RabbitQueue(queue, queue_type=QueueType.QUORUM, declare=False),
-            channel=AmqpChannel(prefetch_count=self._settings.prefetch),
+        subscriber = broker.subscriber(
+            RabbitQueue(self._settings.queue_name, queue_type=QueueType.QUORUM, declare=False),
             ack_policy=AckPolicy.MANUAL,
             no_reply=True,
             decoder=_undecoded,
             title="receiveNotificationFromRabbit",
-            description=f"Requests for notifications. The queue is `RABBITMQ_QUEUE_NAME`, by default `{queue}`.",
+            description="Requests for notifications. `RABBITMQ_QUEUE_NAME` names the queue.",
         )
-        self._subscriber(self.receive)
-        self.broker.publisher(
-            exchange=_exchange(EVENTS),
+        subscriber(self.receive)
+        broker.publisher(
+            exchange=RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True),
+            persist=True,
+            mandatory=False,
             schema=NotificationEvent,
             title="sendEventToRabbit",
-            description="What happens to deliveries. The routing key is the event's type: bind with `#`, or `sent`.",
+            description="What happens to deliveries. The routing key is the event's `type`; bind with `#` for all.",
         )
-        self.broker.publisher(
-            exchange=_exchange(REJECTED),
+        broker.publisher(
+            exchange=RabbitExchange(REJECTED, type=ExchangeType.TOPIC, durable=True),
+            routing_key="rejected",
+            persist=True,
+            mandatory=False,
             schema=RejectedMessage,
             title="sendRejectedToRabbit",
             description="Messages that could not become notifications. The routing key is `rejected`.",
         )
+        return broker
 
     async def receive(self, message: Incoming) -> None:
+        """FastStream's handler."""
+        await self.take_in(message.raw_message)
+
+    async def take_in(self, message: AbstractIncomingMessage) -> None:
         """Take one request in; acknowledge it after the commit."""
-        raw = message.raw_message
-        arrival = Arrival(raw.body, self._source, self._dedup_key(raw.message_id))
+        arrival = Arrival(message.body, self._source, self._dedup_key(message.message_id))
+        acks = self._acks.setdefault(message.channel, AckGroup())
 
         async def bury(_: Arrival, reason: str) -> None:
             await self._bury(message, reason)
 
+        self._under_way += 1
         try:
             await take(self._door, (arrival,), bury)
-        except Exception as error:
-            log.error("rabbit: a message goes back to the queue: %r", error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the message must not be lost
+            log.error("rabbit: a message goes back to the queue: %r", error)  # noqa: TRY400 - one line
+            acks.give_back(message)
             await message.nack()
-        self._acks.setdefault(raw.channel, AckGroup()).finish(raw)
+        else:
+            acks.finish(message)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     def _dedup_key(self, message_id: str | None) -> str | None:
-        # A column cannot hold every byte that AMQP allows here, and nobody means those.
+        # AMQP allows bytes here that a column cannot hold; nobody means those as an identity.
         if not message_id or not message_id.isprintable():
             return None
         return f"amqp:{self._settings.queue_name}:{message_id}"
 
     async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
-        exchange = self._exchanges.get(channel)
-        if not self.ready or exchange is None:
-            raise ConnectionLost(self.detail)
+        if not self.ready or self._publishing is None:
+            raise ConnectionLostError(self.detail)
         async with asyncio.timeout(PUBLISH_SECONDS):
-            amqp = await exchange.channel.get_underlay_channel()
+            # The client's inner channel: an event costs it half of what it costs the layers above.
+            amqp = await self._publishing.get_underlay_channel()
             for start in range(0, len(events), PUBLISHED_AT_ONCE):
                 # Tasks start in their order, and the channel writes in that order.
                 await asyncio.gather(
                     *(
                         amqp.basic_publish(
                             event.body,
-                            exchange=exchange.name,
+                            exchange=EXCHANGES[channel],
                             routing_key=event.type,
                             properties=_properties(event),
-                            wait=False,
                         )
                         for event in events[start : start + PUBLISHED_AT_ONCE]
                     )
                 )
 
     async def _open(self) -> str:
-        connection = await self.broker.connect()
-        self._connection = connection
-        self._warnings = await self._declare(connection)
-        self._exchanges = {
-            "events": await self.broker.declare_exchange(_exchange(EVENTS, declare=False)),
-            "rejected": await self.broker.declare_exchange(_exchange(REJECTED, declare=False)),
-        }
-        await self.broker.start()
+        self._connection = connection = await self.broker.connect()
+        self._warnings = await declare(connection, self._settings.queue_name)
         for warning in self._warnings:
             log.warning("rabbit: %s", warning)
+        self._publishing = await connection.channel()
+        await self._consume(await connection.channel())
         return self._describe()
+
+    async def _consume(self, channel: AbstractChannel) -> None:
+        await channel.set_qos(prefetch_count=self._settings.prefetch)
+        # Not restored by the client: a session is replaced as a whole.
+        channel.close_callbacks.add(lambda *_: self._on_lost())
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: self._on_lost())
+        self._queue = await channel.get_queue(self._settings.queue_name, ensure=False)
+        self._consumer_tag = await self._queue.consume(self.take_in)
 
     async def _check(self) -> str:
         if self._connection is None:
-            raise ConnectionLost("the connection was lost")
+            raise ConnectionLostError("the connection was lost")
+        name = self._settings.queue_name
         async with self._connection.channel() as channel:
-            queue = await channel.declare_queue(self._settings.queue_name, passive=True)
+            queue = await channel.declare_queue(name, passive=True)
         if not queue.declaration_result.consumer_count:
-            raise ConnectionLost(f"nobody consumes the queue {self._settings.queue_name!r} any more")
+            raise ConnectionLostError(f"nobody consumes the queue {name!r} any more")
         return self._describe()
 
     def _describe(self) -> str:
         return "; ".join([f"consuming the queue {self._settings.queue_name!r}", *self._warnings])
 
     async def _stop_consuming(self) -> None:
-        await self._subscriber.stop()
+        queue, self._queue = self._queue, None
+        if queue is not None and self.ready:
+            await queue.cancel(self._consumer_tag)
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
         for group in list(self._acks.values()):
             await group.flushed()
 
     async def _tear_down(self) -> None:
-        broker, connection = self.broker, self._connection
-        self._connection = None
-        self._exchanges = {}
-        # A new one: a broker whose connection broke does not reliably start again.
-        self._make_broker()
-        try:
-            await broker.stop()
-        finally:
-            if connection is not None:
-                await connection.close()
+        broker = self.broker
+        self._connection = self._publishing = self._queue = None
+        # A new one: a broker whose connection broke does not start again reliably.
+        self.broker = self._make_broker()
+        await broker.stop()
 
-    async def _declare(self, connection: AbstractRobustConnection) -> list[str]:
-        """Make what is missing; the answer says what exists in another form."""
-        queue = self._settings.queue_name
-        dead_exchange, dead_queue = f"{queue}.dlx", f"{queue}.dead"
-        arguments: dict[str, Any] = {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
-            "x-dead-letter-exchange": dead_exchange,
-        }
-
-        async def dead_letters(channel: AbstractChannel, passive: bool) -> None:
-            await channel.declare_exchange(dead_exchange, "fanout", durable=True, passive=passive)
-
-        async def dead_letter_queue(channel: AbstractChannel, passive: bool) -> None:
-            kept = await channel.declare_queue(
-                dead_queue, durable=True, passive=passive, arguments={"x-queue-type": "quorum"}
-            )
-            if not passive:
-                await kept.bind(dead_exchange)
-
-        async def requests(channel: AbstractChannel, passive: bool) -> None:
-            await channel.declare_queue(queue, durable=True, passive=passive, arguments=arguments)
-
-        def exchange(name: str) -> Declaration:
-            return lambda channel, passive: channel.declare_exchange(name, "topic", durable=True, passive=passive)
-
-        steps: list[tuple[str, Declaration]] = [
-            (f"the exchange {dead_exchange!r}", dead_letters),
-            (f"the queue {dead_queue!r}", dead_letter_queue),
-            (f"the queue {queue!r}", requests),
-            (f"the exchange {EVENTS!r}", exchange(EVENTS)),
-            (f"the exchange {REJECTED!r}", exchange(REJECTED)),
-        ]
-        return [warning for what, step in steps if (warning := await _declare_or_use(connection, what, step))]
-
-    async def _bury(self, message: RabbitMessage, reason: str) -> None:
+    async def _bury(self, message: AbstractIncomingMessage, reason: str) -> None:
         """Publish it to the dead-letter exchange, which works for a queue of any kind."""
-        raw = message.raw_message
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            await self.broker.publish(
-                Message(
-                    raw.body,
-                    delivery_mode=DeliveryMode.PERSISTENT,
-                    content_type=raw.content_type,
-                    content_encoding=raw.content_encoding,
-                    message_id=raw.message_id,
-                    headers={"x-notifications-error": reason[:1000]},
-                ),
-                exchange=RabbitExchange(f"{self._settings.queue_name}.dlx", declare=False),
-                routing_key=self._settings.queue_name,
-            )
+        if self._publishing is None:
+            raise ConnectionLostError(self.detail)
+        exchange = await self._publishing.get_exchange(dead_exchange(self._settings.queue_name), ensure=False)
+        copy = Message(
+            message.body,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            message_id=message.message_id,
+            headers={"x-notifications-error": reason[:1000]},
+        )
+        await exchange.publish(copy, routing_key=self._settings.queue_name, timeout=PUBLISH_SECONDS)
 
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
 
 
-def _exchange(name: str, *, declare: bool = True) -> RabbitExchange:
-    return RabbitExchange(name, type=ExchangeType.TOPIC, durable=True, declare=declare)
-
-
 def _properties(event: OutgoingEvent) -> spec.Basic.Properties:
     return spec.Basic.Properties(
         content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT.value, message_type=event.type
     )
-
-
-async def _declare_or_use(connection: AbstractRobustConnection, what: str, declare: Declaration) -> str | None:
-    """Declare on a channel of its own, which RabbitMQ closes when it disagrees; then use what is there."""
-    try:
-        async with connection.channel() as channel:
-            await declare(channel, False)
-    except OTHER_ARGUMENTS as error:
-        async with connection.channel() as channel:
-            await declare(channel, True)
-        return (
-            f"{what} exists in another form and is used as it is ({error}); "
-            "to get the service's own form, let it run empty, delete it and restart the service"
-        )
-    return None

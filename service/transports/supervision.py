@@ -6,7 +6,6 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from service.delivery.events import Channel, OutgoingEvent
 
@@ -18,9 +17,10 @@ OPEN_SECONDS = 30.0
 WATCH_SECONDS = 5.0
 CHECK_SECONDS = 15.0
 TEAR_DOWN_SECONDS = 10.0
+DRAIN_SECONDS = 20.0
 
 
-class ConnectionLost(Exception):
+class ConnectionLostError(Exception):
     """The connection, or the consumer on it, is gone."""
 
 
@@ -30,7 +30,7 @@ class SupervisedTransport(ABC):
     A session is never repaired, only replaced: every way to lose a broker takes the same path.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self) -> None:
         self.ready = False
@@ -47,12 +47,16 @@ class SupervisedTransport(ABC):
             self._supervisor.cancel()
 
     async def stop_intake(self) -> None:
-        """Take no new messages; return when those under way are committed and acknowledged.
+        """Take no new messages; return when those under way are committed and acknowledged, or after 20 s.
 
         Publishing goes on over the same connection, which is not replaced any more.
         """
         await self._stop_supervising()
-        await self._stop_consuming()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._stop_consuming()
+        except Exception as error:  # noqa: BLE001 - what was not acknowledged stays with the broker
+            log.warning("%s: messages under way go back to the broker: %s", self.name, describe(error))
 
     async def close(self) -> None:
         """Disconnect."""
@@ -95,18 +99,18 @@ class SupervisedTransport(ABC):
                 log.info("%s: %s", self.name, self.detail)
                 pause = FIRST_PAUSE_SECONDS
                 await self._watch()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - clients fail in many ways, all mended alike
                 await self._leave(describe(error))
             log.warning("%s: %s; trying again in %.1f s", self.name, self.detail, pause)
             # Spread, so that replicas do not come back in step.
-            await asyncio.sleep(pause * random.uniform(0.75, 1.0))
+            await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), WATCH_SECONDS)
-                raise ConnectionLost("the connection was lost")
+                raise ConnectionLostError("the connection was lost")
             async with asyncio.timeout(CHECK_SECONDS):
                 self.detail = await self._check()
 
@@ -116,7 +120,7 @@ class SupervisedTransport(ABC):
         try:
             async with asyncio.timeout(TEAR_DOWN_SECONDS):
                 await self._tear_down()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it was broken, that is why it is left
             log.debug("%s: left a connection that was broken already: %r", self.name, error)
 
     async def _stop_supervising(self) -> None:

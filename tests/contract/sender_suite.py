@@ -204,6 +204,11 @@ class SenderSuite:
         assert outcome.parts[0].strip()
         assert_shows(rig.accepted(), MESSAGE_TITLE, MESSAGE_BODY)
 
+    async def test_a_preview_shows_the_text_and_sends_nothing(self, rig: Rig, sender: BaseSender) -> None:
+        texts = await sender.preview(message(rig.address))
+        assert_shows(texts, MESSAGE_TITLE, MESSAGE_BODY)
+        assert rig.accepted() == []
+
     async def test_the_title_may_be_empty(self, rig: Rig, sender: BaseSender) -> None:
         assert isinstance(await deliver(rig, sender, message(rig.address, title="")), Sent)
         assert_shows(rig.accepted(), MESSAGE_BODY)
@@ -295,7 +300,9 @@ class SenderSuite:
         assert rig.accepted()[0].count(shown) == 2
 
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-    async def test_a_title_is_plain_whatever_the_format(self, rig: Rig, sender: BaseSender, text: str) -> None:
+    async def test_a_title_is_plain_whatever_the_format(
+        self, rig: Rig, sender: BaseSender, text: str
+    ) -> None:
         for kind in sorted(sender.capabilities.formats):
             outcome = await deliver(rig, sender, message(rig.address, title=text, format=kind))
             assert isinstance(outcome, Sent), outcome
@@ -358,5 +365,3 @@ def assert_outcome(outcome: Outcome, case: Case) -> None:
         assert outcome.scope is case.scope
     if isinstance(outcome, Throttled | Retry):
         assert outcome.retry_after == case.retry_after
-
-

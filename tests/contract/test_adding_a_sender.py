@@ -23,7 +23,7 @@ def rig_of_the_guide() -> type[Rig]:
             if name not in sys.modules:
                 sys.modules[name] = ModuleType(name)
                 made.append(name)
-            exec(compile(code, f"{GUIDE}:{path}", "exec"), vars(sys.modules[name]))  # noqa: S102
+            exec(compile(code, f"{GUIDE}:{path}", "exec"), vars(sys.modules[name]))
             rig = vars(sys.modules[name]).get("PagerRig", rig)
     finally:
         for name in made:
@@ -40,4 +40,9 @@ class TestTheGuidesExample(SenderSuite):
 
 def test_the_guide_shows_every_file() -> None:
     paths = [path for path, _ in _BLOCK.findall(GUIDE.read_text(encoding="utf-8"))]
-    assert paths == ["service/settings", "service/senders/pager", "tests/fakes/pager", "tests/contract/rigs/pager"]
+    assert paths == [
+        "service/settings",
+        "service/senders/pager",
+        "tests/fakes/pager",
+        "tests/contract/rigs/pager",
+    ]

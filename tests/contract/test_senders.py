@@ -3,10 +3,13 @@
 from service.senders import SENDERS, build_senders
 from service.settings import Settings
 from tests.contract.rigs.console import ConsoleRig
+from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.webhook import WebhookRig
 from tests.contract.sender_suite import SenderSuite
 
-RIGS = (WebhookRig, ConsoleRig)
+
+class TestTelegram(SenderSuite):
+    rig_class = TelegramRig
 
 
 class TestWebhook(SenderSuite):
@@ -17,8 +20,11 @@ class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
-def test_every_sender_of_the_table_has_a_rig() -> None:
-    assert [rig.name for rig in RIGS] == list(SENDERS)
+SUITES = (TestTelegram, TestWebhook, TestConsole)
+
+
+def test_every_sender_of_the_table_has_its_suite() -> None:
+    assert [suite.rig_class.name for suite in SUITES] == list(SENDERS)
 
 
 def test_the_table_names_each_sender_as_it_names_itself() -> None:

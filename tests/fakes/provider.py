@@ -42,10 +42,11 @@ class Fault:
 
 
 class FakeProvider(ABC):
-    """`async with` starts and stops it. Port 0 picks a free one."""
+    """`async with` starts and stops it. Port 0 picks a free one. `bytes_sent` counts huge answers only."""
 
     def __init__(self, *, port: int = 0) -> None:
         self.journal: list[Any] = []
+        self.bytes_sent = 0
         self._faults: deque[Fault] = deque()
         self._stopping = asyncio.Event()
         self._port = port
@@ -108,11 +109,22 @@ class FakeProvider(ABC):
             case "garbage":
                 return _garbage(request)
             case "huge":
-                return await _huge(request, fault.status or answer.status)
+                return await self._huge(request, fault.status or answer.status)
         if fault.status is None:
             return answer
-        headers = {"content-type": "text/plain"} | {name.lower(): value for name, value in fault.headers.items()}
+        headers = {"content-type": "text/plain"} | {
+            name.lower(): value for name, value in fault.headers.items()
+        }
         return web.Response(status=fault.status, headers=headers, body=fault.body.encode())
+
+    async def _huge(self, request: web.Request, status: int) -> web.StreamResponse:
+        response = web.StreamResponse(status=status)
+        response.content_type = "text/plain"
+        await response.prepare(request)
+        while self.bytes_sent < HUGE_BODY_BYTES:
+            await response.write(_CHUNK)
+            self.bytes_sent += len(_CHUNK)
+        return response
 
     async def _show_journal(self, request: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(self.journal), content_type="application/json")
@@ -139,12 +151,3 @@ def _garbage(request: web.Request) -> web.Response:
     request.transport.write(b"\x00\x01 this is no HTTP\r\n\r\n")
     request.transport.close()
     return web.Response()
-
-
-async def _huge(request: web.Request, status: int) -> web.StreamResponse:
-    response = web.StreamResponse(status=status)
-    response.content_type = "text/plain"
-    await response.prepare(request)
-    for _ in range(HUGE_BODY_BYTES // len(_CHUNK)):
-        await response.write(_CHUNK)
-    return response

@@ -84,12 +84,14 @@ class FakeWebhook(FakeProvider):
 
 async def _serve(port: int, secret: str) -> None:
     async with FakeWebhook(secret, port=port) as hook:
-        print(hook.url, flush=True)  # noqa: T201
+        print(hook.url, flush=True)
         await asyncio.Event().wait()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--port", type=int, default=0, help="0: a free one, printed")
     parser.add_argument("--secret", default=SECRET)
     arguments = parser.parse_args()

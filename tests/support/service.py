@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -37,10 +37,17 @@ class Answer:
 class Service:
     """One process of the service. `env` wins over the defaults: 127.0.0.1, a free port, `API_KEY`."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], *, cwd: Path = ROOT, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        cwd: Path = ROOT,
+        command: Sequence[str] = (sys.executable, "-m", "service", "run"),
+    ) -> None:
         self.port = int(env.get("SERVER_PORT") or free_port())
         self.log_file = folder / f"service-{self.port}.log"
-        self._command = [python, "-m", "service", "run"]
+        self._command = command
         self._cwd = cwd
         self._env = {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
@@ -97,13 +104,15 @@ class Service:
             return False
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
-        self._signal(signal.SIGKILL)
+        """SIGKILL, as a crash: of everything that was started, if a command started the service."""
+        if self.running:
+            os.killpg(self.pid, signal.SIGKILL)
         self._wait(10)
 
     def terminate(self, deadline: float = 40.0) -> int:
         """SIGTERM: the draining stop. Returns the exit code."""
-        self._signal(signal.SIGTERM)
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
         return self._wait(deadline)
 
     def restart(self) -> "Service":
@@ -121,10 +130,6 @@ class Service:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"SIGTERM did not stop the service\n{self.logs()[-4000:]}") from None
-
-    def _signal(self, number: int) -> None:
-        if self.running:
-            os.kill(self.pid, number)
 
     def _wait(self, deadline: float) -> int:
         assert self._process is not None, "the service is not started"

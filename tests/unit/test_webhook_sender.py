@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from service.senders.webhook import WebhookSender, parse_secrets, retry_after_se
 from service.settings import WebhookSettings
 from tests.contract.rigs.webhook import settings
 from tests.contract.sender_suite import message
-from tests.fakes.provider import Fault
+from tests.fakes.provider import HUGE_BODY_BYTES, Fault
 from tests.fakes.webhook import SECRET, FakeWebhook
 
 OTHER_SECRET = "whsec_b3RoZXItc2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXM="
@@ -99,6 +100,20 @@ async def test_every_attempt_has_the_same_id_and_its_own_time(hook: FakeWebhook)
     assert first.webhook_id == second.webhook_id != third.webhook_id
     assert isinstance(other, Sent)
     assert abs(int(second.headers["webhook-timestamp"]) - second.at) < 5
+
+
+async def test_two_deliveries_of_one_notification_are_no_repeat(hook: FakeWebhook) -> None:
+    msg = message(hook.url)
+    async with opened() as sender:
+        await sender.send(msg)
+        await sender.send(replace(msg, delivery_id=msg.delivery_id + 1))
+    first, second = hook.accepted
+    assert first.webhook_id != second.webhook_id
+
+
+def test_the_engine_may_resend_and_need_not_wait_for_order() -> None:
+    assert WebhookSender.capabilities.deduplicates
+    assert not WebhookSender.capabilities.ordered
 
 
 @pytest.mark.parametrize("known", [SECRET, OTHER_SECRET])
@@ -190,17 +205,31 @@ async def test_an_endless_answer_is_not_read(hook: FakeWebhook) -> None:
     async with opened() as sender:
         assert isinstance(await sender.send(message(hook.url)), Sent)
         assert isinstance(await sender.send(message(hook.url)), Sent)
+    assert hook.bytes_sent < HUGE_BODY_BYTES
+
+
+async def test_a_packed_answer_is_not_unpacked(hook: FakeWebhook) -> None:
+    hook.fault(Fault(status=400, body="packed", headers={"content-encoding": "gzip"}))
+    async with opened() as sender:
+        outcome = await sender.send(message(hook.url))
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == "the receiver answered 400"
 
 
 async def test_cookies_are_not_kept(hook: FakeWebhook) -> None:
     hook.fault(Fault(status=200, headers={"set-cookie": "session=1; Path=/"}))
+    # A jar keeps cookies of names, not of literal addresses.
+    url = hook.url.replace("127.0.0.1", "localhost")
     async with opened() as sender:
-        await sender.send(message(hook.url))
-        await sender.send(message(hook.url))
+        await sender.send(message(url))
+        await sender.send(message(url))
+    assert len(hook.journal) == 2
     assert all("cookie" not in call.headers for call in hook.journal)
 
 
-async def test_proxies_of_the_environment_are_not_used(hook: FakeWebhook, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_not_used(
+    hook: FakeWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with listening() as (port, made):
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
@@ -226,7 +255,9 @@ async def test_nothing_connects_inside(host: str) -> None:
 async def test_a_name_that_leads_inside_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sockaddr = (address, 443, 0, 0) if ":" in address else (address, 443)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", sockaddr)])
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: [(family, socket.SOCK_STREAM, 6, "", sockaddr)]
+    )
     async with opened(allow_private=False) as sender:
         outcome = await sender.send(message("https://hooks.example.com/"))
     assert isinstance(outcome, Refused)

@@ -42,12 +42,26 @@ _UNSEEN = frozenset({"script", "style", "head", "title", "template"})
 _LANGUAGE = re.compile(r"(?:^|\s)language-(\S+)")
 
 
+# A "<" that begins no whole tag. Bounded, so that a text of nothing but beginnings costs little.
+_STRAY = re.compile(r"""<(?!/?[a-zA-Z](?:[^<>"']|"[^"]{0,2048}+"|'[^']{0,2048}+'){0,2048}+>)""")
+_DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
+
+
 def from_html(source: str) -> RichText:
     """Rich text of an HTML fragment. Its newlines are kept. Never fails: what is not a tag is text."""
     parser = _Parser()
-    parser.feed(source)
+    # What the parser sees are whole tags and text: declarations and unfinished tags make it fail or crawl.
+    parser.feed(_STRAY.sub("&lt;", _without_comments(_DOCTYPE.sub("", source, count=1))))
     parser.close()
     return parser.out.finish()
+
+
+def _without_comments(source: str) -> str:
+    pieces, position = [], 0
+    while (start := source.find("<!--", position)) >= 0 and (end := source.find("-->", start + 4)) >= 0:
+        pieces.append(source[position:start])
+        position = end + 3
+    return "".join((*pieces, source[position:]))
 
 
 class _Parser(HTMLParser):
@@ -103,7 +117,8 @@ class _Parser(HTMLParser):
             self.out.block(1 if tag in _HEADINGS else _NEWLINES[tag])
 
     def _begin_style(self, tag: str, values: dict[str, str]) -> None:
-        if tag == "code" and (language := _LANGUAGE.search(values.get("class", ""))) and self.out.inside("pre"):
+        language = _LANGUAGE.search(values.get("class", "")) if tag == "code" else None
+        if language and self.out.inside("pre"):
             self.out.label(language[1])
         if tag == "blockquote" and "expandable" in values:
             self.out.open("quote-expandable")

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 from service.senders.base import BaseSender, Retry
 from service.senders.console import ConsoleSender
@@ -28,10 +28,12 @@ class ConsoleRig(Rig):
     address = "console"
     cases = (
         Case(Situation.UNREACHABLE, lambda rig: rig.break_pipe(), Retry, "output", recovers=False),
-        Case(Situation.UNREACHABLE, lambda rig: rig.out.close(), Retry, "output", recovers=False, note="closed"),
+        Case(
+            Situation.UNREACHABLE, lambda rig: rig.out.close(), Retry, "output", recovers=False, note="closed"
+        ),
     )
-    cannot_happen = dict.fromkeys(set(Situation) - {Situation.UNREACHABLE}, _NO_PROVIDER)
-    shown_as = {HOSTILE["terminal"]: r"\x1b[2J\x1b]0;title\x07 \x9b31m \x08"}
+    cannot_happen: ClassVar = dict.fromkeys(set(Situation) - {Situation.UNREACHABLE}, _NO_PROVIDER)
+    shown_as: ClassVar = {HOSTILE["terminal"]: r"\x1b[2J\x1b]0;title\x07 \x9b31m \x08"}
 
     async def __aenter__(self) -> Self:
         self.out = Terminal()

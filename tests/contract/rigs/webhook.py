@@ -1,8 +1,8 @@
 """`WEBHOOK` against a receiver that verifies with the official package."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.webhook import WebhookSender
@@ -18,74 +18,112 @@ def settings(**values: object) -> WebhookSettings:
     return WebhookSettings.model_validate({"secret": SECRET, "allow_private": True, **values})
 
 
+def fault(**values: Any) -> Callable[["WebhookRig"], None]:
+    """The receiver's next answer."""
+    return lambda rig: rig.hook.fault(Fault(**values))
+
+
 class WebhookRig(Rig):
     name = "WEBHOOK"
     cases = (
+        Case(Situation.UNREACHABLE, lambda rig: rig.hook.stop(), Retry, "connect", recovers=False),
+        Case(Situation.RESET_BEFORE, fault(ending="reset", accept=False), Unknown, "broken"),
+        Case(Situation.RESET_AFTER, fault(ending="reset"), Unknown, "broken", accepted=1),
+        Case(Situation.SILENT, fault(ending="hang"), Unknown, "timeout", accepted=1),
         Case(
-            Situation.UNREACHABLE, lambda rig: rig.hook.stop(), Retry, "connect", recovers=False
-        ),
-        Case(Situation.RESET_BEFORE, lambda rig: rig.fault(ending="reset", accept=False), Unknown, "broken"),
-        Case(Situation.RESET_AFTER, lambda rig: rig.fault(ending="reset"), Unknown, "broken", accepted=1),
-        Case(Situation.SILENT, lambda rig: rig.fault(ending="hang"), Unknown, "timeout", accepted=1),
-        Case(
-            Situation.SILENT, lambda rig: rig.fault(ending="hang", accept=False), Unknown, "timeout",
+            Situation.SILENT,
+            fault(ending="hang", accept=False),
+            Unknown,
+            "timeout",
             note="and not accepted",
         ),
-        Case(Situation.MALFORMED, lambda rig: rig.fault(ending="garbage"), Unknown, "broken", accepted=1),
+        Case(Situation.MALFORMED, fault(ending="garbage"), Unknown, "broken", accepted=1),
         Case(
             Situation.HTML,
-            lambda rig: rig.fault(status=502, body=HTML_PAGE, headers={"content-type": "text/html"}),
-            Throttled, "502", scope=Scope.ADDRESS,
+            fault(status=502, body=HTML_PAGE, headers={"content-type": "text/html"}),
+            Throttled,
+            "502",
+            scope=Scope.ADDRESS,
         ),
-        Case(Situation.SERVER_ERROR, lambda rig: rig.fault(status=500, body="oops"), Retry, "500"),
-        Case(Situation.SERVER_ERROR, lambda rig: rig.fault(status=503), Retry, "503", note="503"),
-        Case(Situation.SERVER_ERROR, lambda rig: rig.fault(status=408), Retry, "408", note="408"),
-        Case(Situation.SERVER_ERROR, lambda rig: rig.fault(status=425), Retry, "425", note="425"),
+        Case(Situation.SERVER_ERROR, fault(status=500, body="oops"), Retry, "500"),
+        Case(Situation.SERVER_ERROR, fault(status=503), Retry, "503", note="503"),
+        Case(Situation.SERVER_ERROR, fault(status=408), Retry, "408", note="408"),
+        Case(Situation.SERVER_ERROR, fault(status=425), Retry, "425", note="425"),
         Case(
-            Situation.SERVER_ERROR, lambda rig: rig.fault(status=500, headers={"retry-after": "7"}), Retry, "500",
-            retry_after=7, note="with a time",
-        ),
-        Case(
-            Situation.THROTTLED, lambda rig: rig.fault(status=429, headers={"retry-after": "30"}), Throttled, "429",
-            retry_after=30, scope=Scope.ADDRESS,
-        ),
-        Case(
-            Situation.THROTTLED, lambda rig: rig.fault(status=503, headers={"retry-after": "120"}), Throttled, "503",
-            retry_after=120, scope=Scope.ADDRESS, note="by 503",
+            Situation.SERVER_ERROR,
+            fault(status=500, headers={"retry-after": "7"}),
+            Retry,
+            "500",
+            retry_after=7,
+            note="with a time",
         ),
         Case(
-            Situation.THROTTLED, lambda rig: rig.fault(status=429, headers={"retry-after": "0"}), Throttled, "429",
-            retry_after=1, scope=Scope.ADDRESS, note="for no time",
+            Situation.THROTTLED,
+            fault(status=429, headers={"retry-after": "30"}),
+            Throttled,
+            "429",
+            retry_after=30,
+            scope=Scope.ADDRESS,
         ),
         Case(
-            Situation.THROTTLED_NO_HINT, lambda rig: rig.fault(status=429), Throttled, "429", scope=Scope.ADDRESS
+            Situation.THROTTLED,
+            fault(status=503, headers={"retry-after": "120"}),
+            Throttled,
+            "503",
+            retry_after=120,
+            scope=Scope.ADDRESS,
+            note="by 503",
         ),
         Case(
-            Situation.THROTTLED_NO_HINT, lambda rig: rig.fault(status=429, headers={"retry-after": "soon"}),
-            Throttled, "429", scope=Scope.ADDRESS, note="but nonsense",
+            Situation.THROTTLED,
+            fault(status=429, headers={"retry-after": "0"}),
+            Throttled,
+            "429",
+            retry_after=1,
+            scope=Scope.ADDRESS,
+            note="for no time",
+        ),
+        Case(Situation.THROTTLED_NO_HINT, fault(status=429), Throttled, "429", scope=Scope.ADDRESS),
+        Case(
+            Situation.THROTTLED_NO_HINT,
+            fault(status=429, headers={"retry-after": "soon"}),
+            Throttled,
+            "429",
+            scope=Scope.ADDRESS,
+            note="but nonsense",
         ),
         Case(
-            Situation.THROTTLED_NO_HINT, lambda rig: rig.fault(status=504), Throttled, "504", scope=Scope.ADDRESS,
+            Situation.THROTTLED_NO_HINT,
+            fault(status=504),
+            Throttled,
+            "504",
+            scope=Scope.ADDRESS,
             note="by 504",
         ),
-        Case(Situation.REFUSED, lambda rig: rig.fault(status=400, body="no \x1b[31m\nthanks"), Refused, "400"),
-        Case(Situation.REFUSED, lambda rig: rig.fault(status=401), Refused, "401", note="401"),
-        Case(Situation.REFUSED, lambda rig: rig.fault(status=404), Refused, "404", note="404"),
+        Case(Situation.REFUSED, fault(status=400, body="no \x1b[31m\nthanks"), Refused, "400"),
+        Case(Situation.REFUSED, fault(status=401), Refused, "401", note="401"),
+        Case(Situation.REFUSED, fault(status=404), Refused, "404", note="404"),
         Case(
-            Situation.REFUSED, lambda rig: rig.fault(status=302, headers={"location": "/elsewhere"}), Refused, "302",
+            Situation.REFUSED,
+            fault(status=302, headers={"location": "/elsewhere"}),
+            Refused,
+            "302",
             note="redirect",
         ),
         Case(
-            Situation.REFUSED, lambda rig: rig.fault(status=307, headers={"location": rig.address}), Refused, "307",
+            Situation.REFUSED,
+            fault(status=307, headers={"location": "/again"}),
+            Refused,
+            "307",
             note="redirect that keeps the method",
         ),
-        Case(Situation.REFUSED, lambda rig: rig.fault(status=400, ending="huge"), Refused, "400", note="at length"),
-        Case(Situation.GONE, lambda rig: rig.fault(status=410), Gone, "410"),
+        Case(Situation.REFUSED, fault(status=400, ending="huge"), Refused, "400", note="at length"),
+        Case(Situation.GONE, fault(status=410), Gone, "410"),
     )
-    cannot_happen = {
+    cannot_happen: ClassVar = {
         Situation.CREDENTIALS: "each receiver judges the signature for itself: a 401 is that address's matter"
     }
-    canonical_addresses = {
+    canonical_addresses: ClassVar = {
         "HTTPS://Example.com:443/a?token=b#part": "https://example.com/a?token=b",
         "https://пример.рф/путь": "https://xn--e1afmkfd.xn--p1ai/%D0%BF%D1%83%D1%82%D1%8C",
         "http://127.0.0.1:8080/hook": "http://127.0.0.1:8080/hook",
@@ -108,9 +146,6 @@ class WebhookRig(Rig):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.hook.stop()
-
-    def fault(self, **values: object) -> None:
-        self.hook.fault(Fault(**values))
 
     def sender(self) -> BaseSender:
         return WebhookSender(settings(), timeout_seconds=0.6)

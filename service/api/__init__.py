@@ -1,0 +1,69 @@
+"""HTTP: FastAPI routes over the engine, one file for each resource. `create_api` makes the application."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import Lifespan
+
+from service.api import audit, deliveries, keys, notifications, observing, rejections, senders
+from service.api.deps import ApiDeps
+from service.api.gate import Gate
+from service.api.openapi import DESCRIPTION, complete_openapi, methods_by_path
+from service.api.problems import install
+
+__all__ = ["ApiDeps", "create_api"]
+
+
+def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """The application over these parts. `lifespan` starts and stops them."""
+    server = deps.settings.server
+    app = FastAPI(
+        title="Notifications",
+        version=_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if server.docs_enabled else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.deps = deps
+    app.include_router(observing.router)
+    app.include_router(_v1())
+    app.add_middleware(Gate, authenticator=deps.authenticator, body_max_bytes=server.body_max_bytes)
+    complete_openapi(
+        app, senders=deps.senders, limits=deps.settings.limits, takes_tokens=deps.authenticator.takes_tokens
+    )
+    install(app, _allowed_methods(app))
+    return app
+
+
+def _v1() -> APIRouter:
+    router = APIRouter(prefix="/v1")
+    for resource in (notifications, deliveries, rejections, senders, keys, audit):
+        router.include_router(resource.router)
+    return router
+
+
+def _allowed_methods(app: FastAPI) -> Callable[[str], Sequence[str]]:
+    @cache
+    def patterns() -> list[tuple[re.Pattern[str], list[str]]]:
+        # Paths without parameters first: /batch is no id.
+        paths = sorted(methods_by_path(app).items(), key=lambda item: item[0].count("{"))
+        return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), methods) for path, methods in paths]
+
+    def allowed(path: str) -> Sequence[str]:
+        return next((methods for pattern, methods in patterns() if pattern.fullmatch(path)), [])
+
+    return allowed
+
+
+def _version() -> str:
+    try:
+        return version("notifications-service")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,85 @@
+"""What the routes need, handed in once by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.types import Scope as AsgiScope
+
+from service.access.audit import Audit
+from service.access.authenticate import Authenticator
+from service.access.keys import ApiKeys
+from service.access.principal import Principal, Scope
+from service.db.database import Database
+from service.delivery.intake import Intake
+from service.delivery.listing import Listing
+from service.delivery.metrics import Metrics
+from service.delivery.operations import Operations
+from service.errors import MissingScope
+from service.health import Health
+from service.senders.base import BaseSender
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class ApiDeps:
+    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` is the document to show."""
+
+    settings: Settings
+    database: Database
+    intake: Intake
+    operations: Operations
+    senders: Mapping[str, BaseSender]
+    health: Health
+    metrics: Metrics
+    keys: ApiKeys
+    authenticator: Authenticator
+    read_gauges: Callable[[], Awaitable[None]]
+    asyncapi: str | None = None
+
+    @cached_property
+    def listing(self) -> Listing:
+        return Listing(self.database)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.database)
+
+
+def deps_of(request: Request) -> ApiDeps:
+    """The dependencies of the application that serves this request."""
+    return cast(ApiDeps, request.app.state.deps)
+
+
+def caller_of(scope: AsgiScope, right: Scope) -> Principal:
+    """Who calls, if they have that right. Raises `MissingScope`."""
+    principal = cast(Principal, scope["principal"])
+    if right not in principal.scopes:
+        raise MissingScope(f"this call needs the scope {right.value}")
+    return principal
+
+
+# Coroutines, because FastAPI calls plain functions in a thread.
+async def _deps(request: Request) -> ApiDeps:
+    return deps_of(request)
+
+
+async def _reader(request: Request) -> Principal:
+    return caller_of(request.scope, Scope.READ)
+
+
+async def _producer(request: Request) -> Principal:
+    return caller_of(request.scope, Scope.SEND)
+
+
+async def _manager(request: Request) -> Principal:
+    return caller_of(request.scope, Scope.MANAGE)
+
+
+Deps = Annotated[ApiDeps, Depends(_deps)]
+Producer = Annotated[Principal, Depends(_producer)]
+Manager = Annotated[Principal, Depends(_manager)]
+reading = Depends(_reader)

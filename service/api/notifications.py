@@ -1,0 +1,358 @@
+"""`/v1/notifications`: send, look up, stop, try again, ask what would happen."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from service.access.principal import Scope
+from service.api.deps import ApiDeps, Deps, Manager, Producer, caller_of, deps_of, reading
+from service.api.paging import Page, UuidPaging, cursor_of
+from service.api.problems import Problem, documented, refusal_of
+from service.api.raw import json_body
+from service.api.views import DeliveryView, Hop, Status
+from service.contract import (
+    Attachment,
+    Button,
+    ContractError,
+    NotificationRequest,
+    Priority,
+    UtcDatetime,
+    parse_batch,
+    parse_request,
+)
+from service.contract.request import Category, RequestId
+from service.delivery.intake import Accepted, Refusal, Submission
+from service.delivery.jobs import content_of
+from service.delivery.listing import NotificationFilter, Row, load_json
+from service.delivery.planning import Plan, plan
+from service.errors import (
+    BodyTooLarge,
+    DomainError,
+    InvalidRequest,
+    NotAccepted,
+    NotFound,
+    UnsupportedMediaType,
+)
+from service.senders.base import Message
+
+SOURCE = "http"
+_BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
+_NOBODY = UUID(int=0)
+
+router = APIRouter(prefix="/notifications", tags=["notifications"])
+
+
+class Receipt(BaseModel):
+    """The notification is stored."""
+
+    id: UUID
+    request_id: str | None = Field(description="The producer's own `id`")
+    duplicate: bool = Field(description="It was stored before; `id` is the first one's")
+
+
+class BatchResult(BaseModel):
+    """What became of one item: a receipt, or an error."""
+
+    accepted: bool
+    id: UUID | None = None
+    request_id: str | None = None
+    duplicate: bool = False
+    error: Problem | None = None
+
+
+class BatchResults(BaseModel):
+    """A result for each item, in their order."""
+
+    items: list[BatchResult]
+
+
+class Preview(BaseModel):
+    """What a link of the chain would send, a text for each call of the provider."""
+
+    sender: str
+    address: str
+    state: Literal["works", "paused", "halted"]
+    texts: list[str]
+
+
+class Explanation(BaseModel):
+    """What would happen to a notification. Nothing was sent or stored."""
+
+    route: list[Hop] = Field(description="The chain: the next link is used when one fails for good")
+    priority: Priority
+    send_at: datetime | None = Field(description="null: at once")
+    expires_at: datetime | None
+    rendered: list[Preview]
+
+
+class NotificationView(BaseModel):
+    """An accepted notification."""
+
+    id: UUID
+    request_id: str | None = Field(description="The producer's own `id`")
+    status: Status | None = Field(description="Of the link of the chain that was reached last")
+    source: str = Field(description="The way in: http, rabbit:QUEUE, kafka:TOPIC/PARTITION/OFFSET")
+    title: str
+    body: str
+    format: Literal["plain", "markdown", "html"]
+    buttons: list[Button]
+    attachments: list[Attachment]
+    priority: Priority
+    category: str | None
+    on_unknown: Literal["resend", "hold"]
+    metadata: dict[str, Any]
+    route: list[Hop]
+    created_at: datetime
+
+
+class NotificationDetail(NotificationView):
+    """A notification and its deliveries, in the order of its chain."""
+
+    deliveries: list[DeliveryView]
+
+
+class CancelReport(BaseModel):
+    """Deliveries by what cancelling met."""
+
+    cancelled: int
+    sending: int = Field(description="Being sent at this moment, and not stopped")
+    finished: int = Field(description="Had ended before")
+
+
+class RetryReport(BaseModel):
+    """What was put back into the queue."""
+
+    requeued: int
+
+
+class NotificationQuery(UuidPaging):
+    """Filters of the list; `since` and `until` are about acceptance."""
+
+    request_id: RequestId | None = Field(None, description="The producer's own `id`")
+    category: Category | None = None
+    since: UtcDatetime | None = Field(None, description="Accepted at this time or later")
+    until: UtcDatetime | None = Field(None, description="Accepted before this time")
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Receipt,
+    summary="Send a notification",
+    response_description="Stored; it will be sent",
+    responses={
+        200: {"model": Receipt, "description": "It was stored before: this is the first answer again"},
+        **documented(NotAccepted, *_BODY_ERRORS),
+    },
+    openapi_extra=json_body("NotificationRequest"),
+)
+async def send_notification(request: Request) -> Response:
+    """The message is stored when this answers, and sent as soon as its sender's limits allow.
+
+    With an `id` the call may be repeated: the same `id` and content is answered 200 with the first result.
+    """
+    # No parameters: this is the hot path, and FastAPI's machinery for them costs more than the work.
+    caller_of(request.scope, Scope.SEND)
+    intake = deps_of(request).intake
+    try:
+        notification = parse_request(await request.body(), intake.bounds)
+    except ContractError as error:
+        raise refusal_of(error) from None
+    answer = await intake.accept(Submission(notification, SOURCE))
+    if isinstance(answer, Refusal):
+        raise error_of(answer)
+    return receipt_response(answer)
+
+
+@router.post(
+    "/batch",
+    response_model=BatchResults,
+    summary="Send many notifications",
+    response_description="A result for each item, in their order",
+    responses=documented(*_BODY_ERRORS),
+    openapi_extra=json_body("NotificationBatch"),
+)
+async def send_batch(request: Request, deps: Deps, _caller: Producer) -> Response:
+    """Items are judged one by one: a bad one does not spoil the others."""
+    most = deps.settings.limits.batch_items
+    try:
+        items = parse_batch(await request.body(), deps.intake.bounds, most=most)
+    except ContractError as error:
+        raise InvalidRequest(error.problems) from None
+    submissions = [Submission(item, SOURCE) for item in items if isinstance(item, NotificationRequest)]
+    answers = iter(await deps.intake.accept_many(submissions))
+    results = [_result(item if isinstance(item, ContractError) else next(answers)) for item in items]
+    return Response(orjson.dumps({"items": results}), media_type="application/json")
+
+
+@router.post(
+    "/explain",
+    summary="Ask what would happen to a notification",
+    responses=documented(NotAccepted, *_BODY_ERRORS),
+    openapi_extra=json_body("NotificationRequest"),
+)
+async def explain_notification(request: Request, deps: Deps, _caller: Producer) -> Explanation:
+    """The plan and the rendered text. Nothing is sent or stored, so an `id` is not compared with others."""
+    try:
+        notification = parse_request(await request.body(), deps.intake.bounds)
+    except ContractError as error:
+        raise refusal_of(error) from None
+    planned = plan(notification, deps.senders)
+    if isinstance(planned, Refusal):
+        raise error_of(planned)
+    return Explanation(
+        route=[Hop(sender=h.sender, address=h.address, spacing_seconds=h.spacing) for h in planned.route],
+        priority=notification.priority,
+        send_at=notification.send_at,
+        expires_at=notification.expires_at,
+        rendered=await _render(deps, notification, planned),
+    )
+
+
+@router.get("", summary="List notifications", dependencies=[reading], responses=documented(InvalidRequest))
+async def list_notifications(
+    deps: Deps, query: Annotated[NotificationQuery, Query()]
+) -> Page[NotificationView]:
+    """The newest first."""
+    chosen = NotificationFilter(query.request_id, query.category, query.since, query.until)
+    page = await deps.listing.notifications(chosen, query.before, query.limit)
+    return Page(items=[_view(row) for row in page.rows], next=cursor_of(page.next))
+
+
+@router.get(
+    "/{notification_id:uuid}",
+    summary="One notification with its deliveries",
+    dependencies=[reading],
+    responses=documented(NotFound, InvalidRequest),
+)
+async def get_notification(deps: Deps, notification_id: UUID) -> NotificationDetail:
+    """Its deliveries are in the order of its chain."""
+    found = await deps.listing.notification(notification_id)
+    if found is None:
+        raise NotFound(f"no notification has the id {notification_id}")
+    row, deliveries = found
+    return NotificationDetail(
+        **_fields(row), deliveries=[DeliveryView.of(delivery) for delivery in deliveries]
+    )
+
+
+@router.post(
+    "/{notification_id:uuid}/cancel",
+    summary="Stop what is not being sent yet",
+    responses=documented(NotFound, InvalidRequest),
+)
+async def cancel_notification(deps: Deps, caller: Producer, notification_id: UUID) -> CancelReport:
+    """What waits, or is held as unknown, is cancelled; what is being sent at this moment is not."""
+    async with deps.audit.entry(caller, "notification.cancel", str(notification_id)) as done:
+        report = await deps.operations.cancel(notification_id)
+        if report is None:
+            raise NotFound(f"no notification has the id {notification_id}")
+        done["cancelled"] = report.cancelled
+    return CancelReport(cancelled=report.cancelled, sending=report.sending, finished=report.finished)
+
+
+@router.post(
+    "/{notification_id:uuid}/retry",
+    summary="Try again what failed or is unknown",
+    responses=documented(NotFound, InvalidRequest),
+)
+async def retry_notification(deps: Deps, caller: Manager, notification_id: UUID) -> RetryReport:
+    """Attempts begin anew, from the link of the chain that was reached last."""
+    async with deps.audit.entry(caller, "notification.retry", str(notification_id)) as done:
+        requeued = await deps.operations.retry(notification_id)
+        if requeued is None:
+            raise NotFound(f"no notification has the id {notification_id}")
+        done["requeued"] = requeued
+    return RetryReport(requeued=requeued)
+
+
+def error_of(refusal: Refusal) -> DomainError:
+    """A refusal as an answer: a sender nobody knows is a wrong request, the rest depends on this service."""
+    if refusal.code == "unknown_sender":
+        return InvalidRequest(refusal.problems)
+    return NotAccepted(refusal.code, refusal.problems)
+
+
+def receipt_response(accepted: Accepted) -> Response:
+    """202 for what is new, 200 for a repeat."""
+    body = orjson.dumps(_receipt(accepted))
+    if accepted.duplicate:
+        return Response(body, 200, media_type="application/json")
+    headers = {"Location": f"/v1/notifications/{accepted.id}"}
+    return Response(body, 202, headers=headers, media_type="application/json")
+
+
+def _receipt(accepted: Accepted) -> dict[str, Any]:
+    # As text: the driver's own UUID class is unknown to orjson.
+    return {"id": str(accepted.id), "request_id": accepted.request_id, "duplicate": accepted.duplicate}
+
+
+def _result(answer: Accepted | Refusal | ContractError) -> dict[str, Any]:
+    if isinstance(answer, Accepted):
+        return {"accepted": True, **_receipt(answer), "error": None}
+    error = refusal_of(answer) if isinstance(answer, ContractError) else error_of(answer)
+    return {"accepted": False, "id": None, "request_id": None, "duplicate": False, "error": error.document()}
+
+
+async def _render(deps: ApiDeps, notification: NotificationRequest, planned: Plan) -> list[Preview]:
+    content = content_of(notification)
+    states = await deps.operations.sender_states()
+    previews = []
+    for hop in planned.route:
+        message = Message(
+            _NOBODY,
+            0,
+            hop.address,
+            content.title,
+            content.body,
+            content.format,
+            content.buttons,
+            content.attachments,
+        )
+        state = states.get(hop.sender)
+        previews.append(
+            Preview(
+                sender=hop.sender,
+                address=hop.address,
+                state="works" if state is None else state.state,
+                texts=list(await deps.senders[hop.sender].preview(message)),
+            )
+        )
+    return previews
+
+
+def _view(row: Row) -> NotificationView:
+    return NotificationView(**_fields(row))
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    content = load_json(row["content"])
+    return {
+        "id": row["id"],
+        "request_id": row["request_id"],
+        "status": row["status"],
+        "source": row["source"],
+        "title": content.get("title", ""),
+        "body": content["body"],
+        "format": content.get("format", "plain"),
+        "buttons": content.get("buttons", []),
+        "attachments": content.get("attachments", []),
+        "priority": content.get("priority", Priority.NORMAL),
+        "category": row["category"],
+        "on_unknown": content.get("on_unknown", "resend"),
+        "metadata": content.get("metadata", {}),
+        "route": _route(load_json(row["route"])),
+        "created_at": row["created_at"],
+    }
+
+
+def _route(stored: Sequence[Any]) -> list[Hop]:
+    return [
+        Hop(sender=sender, address=address, spacing_seconds=spacing) for sender, address, spacing in stored
+    ]

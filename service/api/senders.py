@@ -1,0 +1,185 @@
+"""`/v1/senders`: what each channel can do and whether it works; test, pause, resume."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from service.api.deps import ApiDeps, Deps, Manager, reading
+from service.api.notifications import Receipt, error_of, receipt_response
+from service.api.paging import Page
+from service.api.problems import documented
+from service.contract import Address, NotificationRequest, Priority
+from service.delivery.intake import Submission
+from service.delivery.listing import QueueState
+from service.delivery.planning import Refusal
+from service.delivery.states import SenderStatus
+from service.errors import BodyTooLarge, InvalidRequest, NotAccepted, NotFound, UnsupportedMediaType
+from service.senders.base import BaseSender
+
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_WITH_BODY = (NotFound, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
+
+router = APIRouter(prefix="/senders", tags=["senders"])
+
+
+class CapabilitiesView(BaseModel):
+    """What the channel can do."""
+
+    formats: list[str]
+    max_length: int | None = Field(description="Longest text of one call, in `length_unit`; null: no limit")
+    length_unit: str
+    splits: bool = Field(description="A longer text is sent in parts")
+    buttons: bool
+    attachments: list[str]
+    ordered: bool = Field(description="Messages to one address arrive in the order of acceptance")
+    deduplicates: bool = Field(description="The provider itself drops a repeat")
+
+
+class LimitsView(BaseModel):
+    """What the provider allows the account; null: no limit."""
+
+    rate: float | None = Field(description="Messages a second")
+    concurrency: int | None = Field(description="Calls under way at once")
+
+
+class QueueView(BaseModel):
+    """What waits, counted up to 100,000."""
+
+    waiting: int
+    sending: int
+    oldest_due_at: datetime | None
+
+
+class SenderView(BaseModel):
+    """One channel and its account."""
+
+    name: str
+    state: Literal["works", "paused", "halted", "off"] = Field(
+        description="off: it lacks a setting; paused: by a person; halted: its provider refuses the account"
+    )
+    reason: str | None = Field(description="Why it does not work")
+    since: datetime | None
+    default_address: str | None = Field(description="Where messages without `to` go")
+    capabilities: CapabilitiesView
+    limits: LimitsView
+    queue: QueueView
+
+
+class TestSend(BaseModel):
+    """Where to send the test; without `to` it goes to the default address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Address | None = None
+
+
+class Pause(BaseModel):
+    """Why; people will read it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "provider maintenance"}]}
+    )
+
+    reason: Reason
+
+
+@router.get("", summary="List senders", dependencies=[reading], responses=documented(InvalidRequest))
+async def list_senders(deps: Deps) -> Page[SenderView]:
+    """All of them, those that are off too."""
+    return Page(items=await _views(deps, list(deps.senders)), next=None)
+
+
+@router.post(
+    "/{name}/test",
+    status_code=202,
+    response_model=Receipt,
+    summary="Send a test message",
+    response_description="Stored; look its outcome up under `Location`",
+    responses=documented(NotAccepted, *_WITH_BODY),
+)
+async def send_test(deps: Deps, caller: Manager, name: str, body: TestSend | None = None) -> Response:
+    """It takes the way of every message, ahead of others, and expires with them."""
+    _find(deps, name)
+    request = NotificationRequest(
+        title="Test",
+        body="A test message: this sender works.",
+        sender=name,
+        to=body.to if body else None,
+        priority=Priority.HIGH,
+    )
+    async with deps.audit.entry(caller, "sender.test", name) as done:
+        answer = await deps.intake.accept(Submission(request, "http:test"))
+        if isinstance(answer, Refusal):
+            raise error_of(answer)
+        done["notification"] = str(answer.id)
+    return receipt_response(answer)
+
+
+@router.post("/{name}/pause", summary="Stop a sender; its messages wait", responses=documented(*_WITH_BODY))
+async def pause_sender(deps: Deps, caller: Manager, name: str, body: Pause) -> SenderView:
+    """In every process, until it is resumed. What is being sent at this moment is finished."""
+    _find(deps, name)
+    async with deps.audit.entry(caller, "sender.pause", name, reason=body.reason):
+        await deps.operations.pause(name, body.reason)
+    return (await _views(deps, [name]))[0]
+
+
+@router.post(
+    "/{name}/resume", summary="Let a sender work again", responses=documented(NotFound, InvalidRequest)
+)
+async def resume_sender(deps: Deps, caller: Manager, name: str) -> SenderView:
+    """Ends a pause, and a halt after its cause was mended."""
+    _find(deps, name)
+    async with deps.audit.entry(caller, "sender.resume", name):
+        await deps.operations.resume(name)
+    return (await _views(deps, [name]))[0]
+
+
+def _find(deps: ApiDeps, name: str) -> BaseSender:
+    try:
+        return deps.senders[name]
+    except KeyError:
+        raise NotFound(f"{name[:100]!r} is not a sender; accepted: {', '.join(deps.senders)}") from None
+
+
+async def _views(deps: ApiDeps, names: list[str]) -> list[SenderView]:
+    states = await deps.operations.sender_states()
+    queues = await deps.listing.queues(names)
+    return [_view(deps.senders[name], states.get(name), queues[name]) for name in names]
+
+
+def _view(sender: BaseSender, status: SenderStatus | None, queue: QueueState) -> SenderView:
+    can, limits = sender.capabilities, sender.limits
+    state, reason, since = _state(sender, status)
+    return SenderView(
+        name=sender.name,
+        state=state,
+        reason=reason,
+        since=since,
+        default_address=sender.default_address,
+        capabilities=CapabilitiesView(
+            formats=sorted(can.formats),
+            max_length=can.max_length,
+            length_unit=can.length_unit,
+            splits=can.splits,
+            buttons=can.buttons,
+            attachments=sorted(can.attachments),
+            ordered=can.ordered,
+            deduplicates=can.deduplicates,
+        ),
+        limits=LimitsView(rate=limits.rate, concurrency=limits.concurrency),
+        queue=QueueView(waiting=queue.waiting, sending=queue.sending, oldest_due_at=queue.oldest_due_at),
+    )
+
+
+def _state(
+    sender: BaseSender, status: SenderStatus | None
+) -> tuple[Literal["works", "paused", "halted", "off"], str | None, datetime | None]:
+    if sender.off_reason is not None:
+        return "off", sender.off_reason, None
+    if status is None:
+        return "works", None, None
+    return status.state, status.reason, status.since

@@ -1,0 +1,154 @@
+"""The composition root: everything is built here, by constructor, and started and stopped in order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+from fastapi import FastAPI
+
+from service.access.authenticate import Authenticator
+from service.access.keys import ApiKeys, ensure_first_key
+from service.access.tokens import Tokens
+from service.api import ApiDeps, create_api
+from service.db.database import OUTAGE, Database
+from service.db.migrate import migrate
+from service.delivery.engine import Engine
+from service.delivery.gauges import gauge_reader
+from service.delivery.metrics import Metrics
+from service.health import Health, PartHealth, Probe
+from service.senders import build_senders
+from service.settings import Settings
+from service.transports import Transport, build_transports, configured_transports
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+
+class App:
+    """One process of the service. `on_ready` is called with the first API key when one was just made."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[str | None], None] | None = None) -> None:
+        if settings.database.url is None:
+            raise ValueError("DATABASE_URL is not set; `notifications run` starts an embedded PostgreSQL without it")
+        works = "worker" in settings.process.roles
+        self.settings = settings
+        self._on_ready = on_ready
+        self.metrics = Metrics()
+        self.health = Health()
+        self.database = Database(
+            settings.database.url.get_secret_value(),
+            pool_size=settings.database.pool_size,
+            command_timeout=settings.database.command_timeout_seconds,
+        )
+        self.senders = build_senders(settings)
+        self.engine = Engine(
+            self.database,
+            self.senders,
+            settings=settings.delivery,
+            limits=settings.limits,
+            transports=configured_transports(settings),
+            works=works,
+            metrics=self.metrics,
+            random=Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        self.intake = self.engine.intake
+        self.operations = self.engine.operations
+        self.transports: list[Transport] = build_transports(settings, self.intake) if works else []
+        self._consuming: list[asyncio.Task[None]] = []
+        self.keys = ApiKeys(self.database)
+        self._register_health()
+        self.api = self._build_api()
+
+    def _build_api(self) -> FastAPI:
+        deps = ApiDeps(
+            settings=self.settings,
+            database=self.database,
+            intake=self.intake,
+            operations=self.operations,
+            senders=self.senders,
+            health=self.health,
+            metrics=self.metrics,
+            read_gauges=gauge_reader(self.database, self.engine, self.transports),
+            keys=self.keys,
+            authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
+        )
+        return create_api(deps, self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
+        first_key = await self.start()
+        try:
+            if self._on_ready is not None:
+                self._on_ready(first_key)
+            yield
+        finally:
+            await self.stop()
+
+    async def start(self) -> str | None:
+        """Connect, migrate, begin. Returns the first API key if it was made now. Waits for the database."""
+        await self._reach_database()
+        admin = self.settings.auth.admin_api_key
+        first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
+        await self.engine.start(self.transports)
+        self._consuming = [
+            asyncio.create_task(transport.run(), name=f"{transport.name} intake") for transport in self.transports
+        ]
+        return first_key
+
+    async def stop(self) -> None:
+        """Stop taking in, drain, report, disconnect."""
+        await asyncio.gather(*(transport.stop_intake() for transport in self.transports))
+        await self.engine.stop()
+        await asyncio.gather(*(transport.close() for transport in self.transports))
+        for task in self._consuming:
+            task.cancel()
+        await asyncio.gather(*self._consuming, return_exceptions=True)
+        await self.database.close()
+
+    async def _reach_database(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await migrate(self.database.dsn)
+                await self.database.open()
+            except OUTAGE as error:
+                pause = CONNECT_SECONDS[min(attempt, len(CONNECT_SECONDS) - 1)]
+                log.warning("PostgreSQL does not answer (%s), trying again in %.1f s", error, pause)
+                attempt += 1
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    def _register_health(self) -> None:
+        async def database() -> PartHealth:
+            await self.database.ping()
+            outage = self.engine.ledger.outage
+            return PartHealth("down", outage) if outage else PartHealth("ok")
+
+        self.health.register("database", database, required=True)
+        for transport in self.transports:
+            self.health.register(transport.name, _transport_probe(transport), required=False)
+        for name in self.engine.senders:
+            self.health.register(f"sender {name}", self._sender_probe(name), required=False)
+
+    def _sender_probe(self, name: str) -> Probe:
+        async def probe() -> PartHealth:
+            status = self.engine.states.all().get(name)
+            return PartHealth("ok") if status is None else PartHealth("degraded", f"{status.state}: {status.reason}")
+
+        return probe
+
+
+def _transport_probe(transport: Transport) -> Probe:
+    async def probe() -> PartHealth:
+        return PartHealth("ok" if transport.ready else "degraded", transport.detail)
+
+    return probe
+
+
+def build(settings: Settings, on_ready: Callable[[str | None], None] | None = None) -> App:
+    """Everything of one process, not started yet. `settings.database.url` has to be set."""
+    return App(settings, on_ready)

@@ -1,0 +1,44 @@
+"""Log records on standard error: one line each, as text or as JSON."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import orjson
+
+_QUIET = ("aio_pika", "aiormq", "aiokafka", "alembic", "asyncio", "uvicorn.access", "faststream")
+
+
+class _Text(logging.Formatter):
+    """`12:00:01 WARNING delivery.ledger: …`, with the traceback below it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.name = record.name.removeprefix("service.")
+        return super().format(record)
+
+
+class _Json(logging.Formatter):
+    """An object a line: time, level, logger, message, exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry).decode()
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Set up the root logger of this process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

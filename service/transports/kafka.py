@@ -1,0 +1,197 @@
+"""Kafka: a topic in, two topics out.
+
+A batch of records becomes one call of the engine, and its offsets are committed after the engine's
+own commit. Records that were taken in and not committed (a crash, a rebalance) arrive again and are
+recognised by topic, partition, offset and time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage, Topic
+from faststream.message import StreamMessage
+from faststream.types import AsyncFunc
+from pydantic import WithJsonSchema
+
+from service.contract import NotificationEvent, RejectedMessage
+from service.delivery.events import Channel, OutgoingEvent
+from service.settings import KafkaSettings
+from service.transports.arrivals import Arrival, take
+from service.transports.base import EVENTS, REJECTED, Door
+from service.transports.supervision import DRAIN_SECONDS, ConnectionLostError, SupervisedTransport
+
+log = logging.getLogger(__name__)
+
+PROBE_SECONDS = 5.0
+PING_SECONDS = 10.0
+PUBLISH_SECONDS = 60.0
+PUBLISHED_AT_ONCE = 2_000
+GATHER_MILLISECONDS = 20
+"""How long a poll waits for the first record."""
+RECORD_MAX_BYTES = 16 * 1024 * 1024
+SPECIFICATION_URL = "kafka:9092"
+TOPICS: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
+
+# What the handler gets is a batch of records; what travels in each is a NotificationRequest.
+Incoming = Annotated[KafkaMessage, WithJsonSchema({"title": "NotificationRequest"})]
+
+
+class KafkaTransport(SupervisedTransport):
+    """Requests from one topic as a member of a consumer group, events to topics."""
+
+    name = "kafka"
+
+    def __init__(self, settings: KafkaSettings, door: Door) -> None:
+        super().__init__()
+        self._settings = settings
+        self._door = door
+        self._make_broker()
+
+    def _make_broker(self) -> None:
+        self.broker = KafkaBroker(
+            _servers(self._settings),
+            enable_idempotence=True,
+            max_request_size=RECORD_MAX_BYTES,
+            linger_ms=0,
+            graceful_timeout=DRAIN_SECONDS,
+            specification_url=SPECIFICATION_URL,
+            description="Kafka",
+            logger=None,
+            apply_types=False,
+        )
+        self._subscriber = self.broker.subscriber(
+            # Topics belong to the cluster's owner; most clusters make them at first use.
+            Topic(self._settings.topic, declare=False),
+            group_id=self._settings.group_id,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            batch=True,
+            batch_timeout_ms=GATHER_MILLISECONDS,
+            max_records=self._settings.batch_max_records,
+            max_partition_fetch_bytes=RECORD_MAX_BYTES,
+            no_reply=True,
+            parser=_without_headers,
+            decoder=_undecoded,
+            title="receiveNotificationFromKafka",
+            description="Requests for notifications. `KAFKA_TOPIC` names the topic; the key is the producer's choice.",
+        )
+        self._subscriber(self.receive)
+        self.broker.publisher(
+            EVENTS,
+            schema=NotificationEvent,
+            title="sendEventToKafka",
+            description="What happens to deliveries. The key is the notification's id, so its events stay in order.",
+        )
+        self.broker.publisher(
+            REJECTED,
+            schema=RejectedMessage,
+            title="sendRejectedToKafka",
+            description="Messages that could not become notifications. The key is the rejection's id.",
+        )
+
+    async def receive(self, message: Incoming) -> None:
+        """Take a batch of requests in; commit the offsets after the commit."""
+        try:
+            await take(self._door, [_arrival(record) for record in _records(message)], self._bury)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the records must not be passed over
+            log.error("kafka: a batch will be read again: %r", error)  # noqa: TRY400 - one line
+            await message.nack()
+            return
+        try:
+            await message.ack()
+        except KafkaError as error:
+            log.warning("kafka: offsets were not committed, their records will be recognised: %r", error)
+
+    async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
+        if not self.ready:
+            raise ConnectionLostError(self.detail)
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            for start in range(0, len(events), PUBLISHED_AT_ONCE):
+                confirmations = [
+                    await self.broker.publish(
+                        event.body,
+                        topic=TOPICS[channel],
+                        key=event.subject.encode(),
+                        headers={"content-type": "application/json", "type": event.type},
+                        no_confirm=True,
+                    )
+                    for event in events[start : start + PUBLISHED_AT_ONCE]
+                ]
+                await asyncio.gather(*confirmations)
+
+    async def _open(self) -> str:
+        await _probe(_servers(self._settings))
+        await self.broker.start()
+        return await self._check()
+
+    async def _check(self) -> str:
+        if not await self.broker.ping(PING_SECONDS):
+            raise ConnectionLostError("the brokers do not answer")
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            raise ConnectionLostError("the consumer is gone")
+        partitions = len(consumer.assignment())
+        return f"consuming {partitions} partitions of the topic {self._settings.topic!r}"
+
+    async def _stop_consuming(self) -> None:
+        await self._subscriber.stop()
+
+    async def _tear_down(self) -> None:
+        broker = self.broker
+        self._make_broker()
+        await broker.stop()
+
+    async def _bury(self, arrival: Arrival, reason: str) -> None:
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await self.broker.publish(
+                arrival.raw, topic=f"{self._settings.topic}.dead", headers={"x-notifications-error": reason[:1000]}
+            )
+
+
+def _records(message: KafkaMessage) -> Sequence[ConsumerRecord]:
+    raw = message.raw_message
+    return raw if isinstance(raw, tuple) else (raw,)
+
+
+def _arrival(record: ConsumerRecord) -> Arrival:
+    # The time tells a topic that was made anew, whose offsets start again.
+    source = f"kafka:{record.topic}/{record.partition}/{record.offset}"
+    return Arrival(record.value or b"", source, f"{source}/{record.timestamp}")
+
+
+async def _without_headers(
+    records: tuple[ConsumerRecord, ...], original: AsyncFunc
+) -> StreamMessage[tuple[ConsumerRecord, ...]]:
+    """Headers mean nothing here, and one that is not UTF-8 would make FastStream drop the batch."""
+    message: StreamMessage[Any] = await original(tuple(replace(record, headers=()) for record in records))
+    return message
+
+
+async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
+    return message
+
+
+def _servers(settings: KafkaSettings) -> list[str]:
+    return [server.strip() for server in (settings.bootstrap_servers or "").split(",")]
+
+
+async def _probe(servers: Sequence[str]) -> None:
+    """Raise when no server takes connections; cheaper and quieter than the client's own attempt."""
+    problem: OSError | TimeoutError = OSError("no servers in KAFKA_BOOTSTRAP_SERVERS")
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                _, writer = await asyncio.open_connection(host or server, int(port or 9092))
+        except (OSError, TimeoutError) as error:
+            problem = error
+        else:
+            writer.close()
+            return
+    raise problem

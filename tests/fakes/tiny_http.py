@@ -1,0 +1,146 @@
+"""The least HTTP/1.1 server that a fast fake needs: keep-alive, bodies of known length or chunked."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Self, cast
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_HEAD_MAX_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class Request:
+    method: str
+    path: str
+    query: str
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+def response(status: int, body: bytes, content_type: str = "application/json", **headers: str) -> bytes:
+    """A whole answer. Header names are written with `_` for `-`."""
+    extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return (
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\nServer: nginx\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    ).encode() + body
+
+
+Handler = Callable[["Connection", Request], bytes | None]
+
+
+class Connection(asyncio.Protocol):
+    """One client. The handler answers with bytes, or with None and later through `answer` or `abort`."""
+
+    def __init__(self, server: "TinyHttpServer") -> None:
+        self._server = server
+        self._buffer = bytearray()
+        self._busy = False
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._server.connections.discard(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._work()
+
+    def answer(self, data: bytes) -> None:
+        """Send what was asked for, and go on with what the client sent meanwhile."""
+        self._busy = False
+        if self._transport is not None:
+            self._transport.write(data)
+            self._work()
+
+    def abort(self) -> None:
+        """Cut the connection, as a reset."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _work(self) -> None:
+        while not self._busy and self._transport is not None:
+            request = self._next_request()
+            if request is None:
+                return
+            self._busy = True
+            data = self._server.handler(self, request)
+            if data is not None:
+                self._busy = False
+                self._transport.write(data)
+
+    def _next_request(self) -> Request | None:
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(buffer) > _HEAD_MAX_BYTES:
+                self.abort()
+            return None
+        first, *lines = bytes(buffer[:end]).split(b"\r\n")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(b":")
+            headers[name.lower()] = value.strip()
+        if b"chunked" in headers.get(b"transfer-encoding", b""):
+            body, used = _chunked(buffer, end + 4)
+        else:
+            used = end + 4 + int(headers.get(b"content-length", b"0"))
+            body = bytes(buffer[end + 4 : used]) if len(buffer) >= used else None
+        if body is None:
+            return None
+        del buffer[:used]
+        method, target, _ = first.decode("latin-1").split(" ", 2)
+        path, _, query = target.partition("?")
+        return Request(method, path, query, headers, body)
+
+
+def _chunked(buffer: bytearray, start: int) -> tuple[bytes | None, int]:
+    body = bytearray()
+    while (line_end := buffer.find(b"\r\n", start)) >= 0:
+        size = int(bytes(buffer[start:line_end]).split(b";")[0], 16)
+        begin, start = line_end + 2, line_end + 2 + size + 2
+        if len(buffer) < start:
+            return None, 0
+        body += buffer[begin : begin + size]
+        if size == 0:
+            return bytes(body), start
+    return None, 0
+
+
+class TinyHttpServer:
+    """`async with` starts and stops it. Port 0 picks a free one."""
+
+    def __init__(self, handler: Handler, port: int = 0) -> None:
+        self.handler = handler
+        self.port = port
+        self.connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self), "127.0.0.1", self.port, backlog=1024
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop listening and cut what is connected. May be called twice."""
+        if self._server is not None:
+            self._server.close()
+        connected = list(self.connections)
+        for connection in connected:
+            connection.abort()
+        await asyncio.gather(*(connection.lost for connection in connected))
