@@ -137,7 +137,12 @@ class App:
     def _sender_probe(self, name: str) -> Probe:
         async def probe() -> PartHealth:
             status = self.engine.states.all().get(name)
-            return PartHealth("ok") if status is None else PartHealth("degraded", f"{status.state}: {status.reason}")
+            if status is not None:
+                return PartHealth("degraded", f"{status.state}: {status.reason}")
+            dispatcher = self.engine.dispatchers.get(name)
+            if dispatcher is not None and dispatcher.sick:
+                return PartHealth("degraded", "the provider does not answer properly; it is being probed")
+            return PartHealth("ok")
 
         return probe
 

@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it, so that help answers at once."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def run() -> None:
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
+        # Drained, uvicorn raises the signal again: it must end this block, not the process at once.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         server.run()
         if not server.started:
             raise typer.Exit(1)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-_QUIET = ("aio_pika", "aiormq", "aiokafka", "alembic", "asyncio", "uvicorn.access", "faststream")
+_QUIET = ("aio_pika", "aiormq", "aiokafka", "alembic", "asyncio", "uvicorn", "faststream")
 
 
 class _Text(logging.Formatter):

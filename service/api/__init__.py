@@ -10,6 +10,7 @@ from starlette.types import Lifespan
 
 from service.api import audit, deliveries, keys, notifications, observing, rejections, senders
 from service.api.deps import ApiDeps
+from service.api.docs_pages import add_docs_pages
 from service.api.gate import Gate
 from service.api.openapi import DESCRIPTION, complete_openapi, methods_by_path
 from service.api.problems import install
@@ -38,6 +39,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
     complete_openapi(
         app, senders=deps.senders, limits=deps.settings.limits, takes_tokens=deps.authenticator.takes_tokens
     )
+    if server.docs_enabled and deps.asyncapi is not None:
+        add_docs_pages(app, deps.asyncapi)
     install(app, _allowed_methods(app))
     return app
 

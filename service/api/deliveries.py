@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
@@ -15,7 +15,16 @@ from service.delivery.listing import DeadFilter, DeliveryFilter
 from service.delivery.operations import DeadLetterFilter
 from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMediaType
 
-_BIGGEST_ID = 2**63 - 1
+# What every reader of JSON keeps exact.
+_BIGGEST_ID = 2**53 - 1
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is an integer there."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000), BeforeValidator(_whole)]
 ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 router = APIRouter(tags=["deliveries"])
@@ -52,9 +61,7 @@ class RedriveFilter(BaseModel):
     error_code: ErrorWord | None = None
     since: UtcDatetime | None = Field(None, description="Failed at this time or later")
     until: UtcDatetime | None = Field(None, description="Failed before this time")
-    limit: Annotated[StrictInt, Field(ge=1, le=_BIGGEST_ID)] | None = Field(
-        None, description="At most so many"
-    )
+    limit: Count | None = Field(None, description="At most so many")
 
 
 class RedriveRequest(BaseModel):

@@ -26,7 +26,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ApiDeps:
-    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` is the document to show."""
+    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` is the document to show, as JSON."""
 
     settings: Settings
     database: Database

@@ -24,6 +24,12 @@ was used for something else.
 Lists are pages, the newest first: pass `next` as `cursor` until it is null.
 """
 _REF = "#/components/schemas/"
+_NOTIFICATION = ("get_notification", "cancel_notification", "retry_notification")
+_LINKS = (
+    ("/v1/notifications", "post", "202", "/id", "notification_id", _NOTIFICATION),
+    ("/v1/senders/{name}/test", "post", "202", "/id", "notification_id", _NOTIFICATION),
+    ("/v1/keys", "post", "201", "/id", "key_id", ("revoke_key",)),
+)
 _SECURED = documented(Unauthenticated, MissingScope, Unavailable)
 
 
@@ -46,6 +52,7 @@ def complete_openapi(
             _secure(document["paths"], list(components["securitySchemes"]))
             _drop_null_parameters(document["paths"])
             _name_senders(document["paths"], list(senders))
+            _link(document["paths"])
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -72,7 +79,9 @@ def _raw_schemas(senders: Mapping[str, BaseSender], limits: LimitSettings) -> di
     fields["buttons"]["maxItems"] = limits.buttons
     fields["attachments"]["maxItems"] = limits.attachments
     fields["metadata"]["description"] += f"; at most {limits.metadata_bytes} bytes as JSON"
-    schemas["NotificationBatch"]["properties"]["items"]["maxItems"] = limits.batch_items
+    # Items are judged one by one, so that a body with bad ones is still a good batch.
+    item = {"anyOf": [{"$ref": _REF + "NotificationRequest"}, {"description": "Answered with its error"}]}
+    schemas["NotificationBatch"]["properties"]["items"] |= {"items": item, "maxItems": limits.batch_items}
     _limit_to(schemas, senders)
     return schemas
 
@@ -146,6 +155,14 @@ def _secure(paths: dict[str, Any], schemes: list[str]) -> None:
         for status, response in _SECURED.items():
             operation["responses"].setdefault(str(status), response)
         operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """Say which calls take what another one answered with."""
+    for path, method, status, value, parameter, targets in _LINKS:
+        links = paths[path][method]["responses"][status].setdefault("links", {})
+        for target in targets:
+            links[target] = {"operationId": target, "parameters": {parameter: f"$response.body#{value}"}}
 
 
 def _drop_null_parameters(paths: dict[str, Any]) -> None:

@@ -36,8 +36,9 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2.0
 _BY_STATUS: dict[int, type[DomainError]] = {
-    error.status: error for error in (BadRequest, NotFound, BodyTooLarge, UnsupportedMediaType)
+    error.status: error for error in (BodyTooLarge, UnsupportedMediaType)
 }
+_NOT_JSON = "is not JSON; accepted: UTF-8 JSON, an object"
 _WORDING = Wording(accepted={"": "a JSON object"}, models={})
 _HEADERS = {
     Unauthenticated.status: {
@@ -120,7 +121,10 @@ def install(app: FastAPI, allowed_methods: Callable[[str], Sequence[str]]) -> No
 
     def on_http_exception(request: Request, error: HTTPException) -> DomainError:
         if error.status_code == MethodNotAllowed.status:
-            return MethodNotAllowed(allowed_methods(request.url.path))
+            known = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowed(allowed_methods(request.url.path) or known.split(", "))
+        if error.status_code == BadRequest.status:  # FastAPI's word for a body that is not even UTF-8
+            return InvalidRequest([FieldProblem(field="", problem=_NOT_JSON, code="json_invalid")])
         if error.status_code == NotFound.status:
             return NotFound(f"nothing is at {request.url.path[:200]}")
         return _BY_STATUS.get(error.status_code, InternalError)(error.detail)

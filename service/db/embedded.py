@@ -79,7 +79,9 @@ class EmbeddedPostgres:
             except BlockingIOError:
                 return
             if self._is_running():
-                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", str(_WAIT_SECONDS))
+                self._run(
+                    "pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", str(_WAIT_SECONDS)
+                )
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -119,7 +121,17 @@ class EmbeddedPostgres:
         log = self.data / "server.log"
         try:
             self._run(
-                "pg_ctl", "start", "-D", str(self.data), "-l", str(log), "-o", options, "-w", "-t", str(_WAIT_SECONDS)
+                "pg_ctl",
+                "start",
+                "-D",
+                str(self.data),
+                "-l",
+                str(log),
+                "-o",
+                options,
+                "-w",
+                "-t",
+                str(_WAIT_SECONDS),
             )
         except EmbeddedPostgresError as error:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
@@ -191,7 +203,9 @@ class EmbeddedPostgres:
             )  # fmt: skip
             if done.returncode != 0:
                 output.seek(0)
-                raise EmbeddedPostgresError(f"the embedded PostgreSQL: {program} failed: {output.read().strip()}")
+                raise EmbeddedPostgresError(
+                    f"the embedded PostgreSQL: {program} failed: {output.read().strip()}"
+                )
 
 
 def _installation() -> Path:
@@ -225,7 +239,9 @@ def _let_pass(path: Path) -> None:
     for folder in (path, *path.parents):
         mode = folder.stat().st_mode
         if not mode & 0o001:
-            logger.warning("%s is opened for passing through, so that user %s reaches %s", folder, _SYSTEM_USER, path)
+            logger.warning(
+                "%s is opened for passing through, so that user %s reaches %s", folder, _SYSTEM_USER, path
+            )
             folder.chmod(mode | 0o011)
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from service.db.database import TRANSIENT, Database
 from service.delivery import queries
+from service.delivery.breaker import Breaker
 from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucket, address_bucket
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.retry import judge, throttle_seconds
 from service.delivery.states import SenderStates
-from service.senders.base import BaseSender, Halted, Outcome, Scope, Sent, Throttled, Unknown
+from service.senders.base import BaseSender, Halted, NotSent, Outcome, Scope, Sent, Throttled, Unknown
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Dispatcher:
         self._interval = PACING_MARGIN / rate if rate else 0.0
         self._concurrency = sender.limits.concurrency or settings.concurrency
         self._delays = sender.retry_delays or settings.retry_delays_seconds
+        self._breaker = Breaker()
+        self._address_breakers: dict[str, Breaker] = {}
         self._claim = queries.claim(paced=self._interval > 0, ordered=self.ordered)
         self._lanes: dict[Key, deque[Job]] = {}
         self._ready: list[tuple[int, int, Key]] = []
@@ -93,7 +96,7 @@ class Dispatcher:
                 self._give_back(job)
             return
         for job in jobs:
-            key = (job.address, job.lane) if self.ordered else ("", job.id)
+            key = self._key(job)
             lane = self._lanes.get(key)
             if lane is None:
                 self._lanes[key] = deque((job,))
@@ -104,6 +107,13 @@ class Dispatcher:
                 self._slots.append(job.slot)
         self._held += len(jobs)
         self._pump()
+
+    def _key(self, job: Job) -> Key:
+        if self.ordered:
+            return (job.address, job.lane)
+        # As many lanes as one address may have calls under way, for each priority.
+        width = self.sender.limits.address_concurrency
+        return (job.address, job.lane * width + job.id % width)
 
     def look(self) -> None:
         """There are rows in the table to claim."""
@@ -200,16 +210,27 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Start every call that may start now."""
-        while self._ready and self.in_flight < self._concurrency:
+        allowed = 1 if self._breaker.probing else self._concurrency
+        while self.in_flight < allowed and (key := self._next_lane()) is not None:
             if self._interval and not self._take_slot():
                 return
-            _, _, key = heapq.heappop(self._ready)
+            heapq.heappop(self._ready)
             job = self._lanes[key].popleft()
             self._busy.add(key)
             send = asyncio.create_task(self._process(key, job))
             self._sends.add(send)
             send.add_done_callback(self._sends.discard)
             self.in_flight += 1
+
+    def _next_lane(self) -> Key | None:
+        """The most urgent lane that may go on; those that were given back meanwhile leave memory."""
+        while self._ready:
+            key = self._ready[0][2]
+            if self._lanes[key]:
+                return key
+            heapq.heappop(self._ready)
+            del self._lanes[key]
+        return None
 
     def _take_slot(self) -> bool:
         if not self._slots:
@@ -277,7 +298,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
             return expired(job.attempt, job.parts_done)
-        if loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
+        if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
             return Verdict("queued", None, job.attempt, job.parts_done)
         if job.hold_unknown and not self.sender.capabilities.deduplicates:
             if not await self._ledger.mark_started(job):
@@ -289,6 +310,7 @@ class Dispatcher:
         outcome = await self._call(job)
         self._metrics.called(self.name, outcome, loop.time() - began)
         await self._react(job, outcome)
+        await self._watch(job, outcome, began)
         return self._judge(job, outcome)
 
     async def _call(self, job: Job) -> Outcome:
@@ -316,19 +338,48 @@ class Dispatcher:
         match outcome:
             case Throttled(scope=Scope.ADDRESS):
                 seconds = throttle_seconds(outcome)
-                self._ledger.pause(Pause(address_bucket(self.name, job.address), seconds))
-                for lane in range(4):
-                    self._release_lane((job.address, lane), seconds)
+                self._pause_address(job.address, seconds)
             case Throttled():
                 seconds = throttle_seconds(outcome)
                 log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
-                self._ledger.pause(Pause(account_bucket(self.name), seconds))
-                self.hush(seconds)
-                await self._states.announce_pause(self.name, seconds)
+                await self._pause_account(seconds)
             case Halted():
                 await self._states.halt(self.name, outcome.reason)
             case Sent(address=str(moved)):
                 log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
+
+
+    async def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
+        """Leave a sick provider alone: the whole sender, or one address where each is somebody else's."""
+        now = asyncio.get_running_loop().time()
+        if self.sender.capabilities.one_provider:
+            pause = self._breaker.record(outcome, began=began, now=now)
+            if pause is not None:
+                reason = outcome.reason if isinstance(outcome, NotSent) else ""
+                log.warning("%s does not answer properly, probing in %.0f s: %s", self.name, pause, reason)
+                await self._pause_account(pause)
+            return
+        breaker = self._address_breakers.setdefault(job.address, Breaker())
+        pause = breaker.record(outcome, began=began, now=now)
+        if pause is not None:
+            self._pause_address(job.address, pause)
+        elif not breaker.sick and not breaker.probing:
+            del self._address_breakers[job.address]
+
+    @property
+    def sick(self) -> bool:
+        """Whether the provider is being probed."""
+        return self._breaker.probing
+
+    async def _pause_account(self, seconds: float) -> None:
+        self._ledger.pause(Pause(account_bucket(self.name), seconds))
+        self.hush(seconds)
+        await self._states.announce_pause(self.name, seconds)
+
+    def _pause_address(self, address: str, seconds: float) -> None:
+        self._ledger.pause(Pause(address_bucket(self.name, address), seconds))
+        for key in [key for key in self._lanes if key[0] == address]:
+            self._release_lane(key, seconds)
 
 
 def expired(attempt: int, parts: tuple[str, ...]) -> Verdict:

@@ -85,6 +85,7 @@ class _Query:
     """
 
     table: str
+    window_rows: int
     near_fixed: list[str] = field(default_factory=list)
     far_fixed: list[str] = field(default_factory=list)
     _near: list[tuple[str, Any]] = field(default_factory=list)
@@ -112,16 +113,16 @@ class _Query:
     def values(self) -> list[Any]:
         return [value for _, value in (*self._near, *self._far)]
 
-    def window(self, rows: int = WINDOW_ROWS) -> str:
+    def window(self) -> str:
         where = _conditions(self.near_fixed, self._near, 1)
-        return f"SELECT * FROM {self.table} WHERE {where} ORDER BY id DESC LIMIT {rows}"  # noqa: S608
+        return f"SELECT * FROM {self.table} WHERE {where} ORDER BY id DESC LIMIT {self.window_rows}"  # noqa: S608
 
     def page(self, limit: int) -> str:
         where = _conditions(self.far_fixed, self._far, 1 + len(self._near))
         return f"SELECT * FROM ({self.window()}) w WHERE {where} ORDER BY id DESC LIMIT {limit}"  # noqa: S608
 
     def window_end(self) -> str:
-        return f"SELECT id FROM ({self.window()}) w ORDER BY id DESC OFFSET {WINDOW_ROWS - 1}"  # noqa: S608
+        return f"SELECT id FROM ({self.window()}) w ORDER BY id DESC OFFSET {self.window_rows - 1}"  # noqa: S608
 
 
 def _conditions(fixed: Sequence[str], valued: Sequence[tuple[str, Any]], first: int) -> str:
@@ -177,12 +178,13 @@ _FIRST_UUID = UUID(int=0)
 class Listing:
     """Reads for people and programs; nothing here changes a row."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, window_rows: int = WINDOW_ROWS) -> None:
         self._database = database
+        self._window_rows = window_rows
 
     async def notifications(self, chosen: NotificationFilter, before: UUID | None, limit: int) -> Page:
         """Notifications, each with the status of the last link of its chain."""
-        query = _Query("notification")
+        query = _Query("notification", self._window_rows)
         if chosen.request_id is not None:
             query.near("dedup_key = ?", explicit_key(chosen.request_id))
         query.near("id >= ?", chosen.since and uuid7_floor(chosen.since))
@@ -193,7 +195,7 @@ class Listing:
 
     async def notification(self, notification_id: UUID) -> tuple[Row, list[Row]] | None:
         """One notification and its deliveries in the order of its chain."""
-        query = _Query("notification")
+        query = _Query("notification", self._window_rows)
         query.near("id = ?", notification_id)
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_NOTIFICATION_COLUMNS.format(page=query.page(1)), *query.values)
@@ -208,7 +210,7 @@ class Listing:
 
     async def deliveries(self, chosen: DeliveryFilter, before: int | None, limit: int) -> Page:
         """Deliveries of any state."""
-        query = _Query("delivery")
+        query = _Query("delivery", self._window_rows)
         indexed = self._choose_index(query, chosen)
         for column in ("status", "sender", "address", "notification"):
             if column not in indexed:
@@ -248,7 +250,7 @@ class Listing:
 
     async def delivery(self, delivery_id: int) -> tuple[Row, list[Row]] | None:
         """One delivery and its log: everything but acceptance and a success at the first attempt."""
-        query = _Query("delivery")
+        query = _Query("delivery", self._window_rows)
         query.near("id = ?", delivery_id)
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_DELIVERY_COLUMNS.format(page=query.page(1)), *query.values)
@@ -258,7 +260,9 @@ class Listing:
 
     async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page:
         """Deliveries that failed where their chain ended."""
-        query = _Query("delivery", near_fixed=["status = 'failed'"], far_fixed=[_LATER_HOP])
+        query = _Query(
+            "delivery", self._window_rows, near_fixed=["status = 'failed'"], far_fixed=[_LATER_HOP]
+        )
         query.near("id < ?", before)
         query.far("sender = ?", chosen.sender)
         query.far("error_kind = ?", chosen.error_kind)

@@ -129,6 +129,9 @@ class Capabilities:
     attachments: frozenset[Literal["photo", "document"]] = frozenset()
     ordered: bool = True
     """Messages to one address are sent one after the other, in the order of acceptance."""
+    one_provider: bool = True
+    """All addresses are served by the same machine: when it is sick, the whole sender is left alone for a
+    while. False: each address is somebody else's, and judged for itself."""
     deduplicates: bool = False
     """The provider itself drops a repeat of the same delivery, so an unknown outcome is safe to resend."""
 
@@ -141,6 +144,8 @@ class Limits:
     """Messages a second over the whole account."""
     concurrency: int | None = None
     """Calls under way at once; None: the engine's default."""
+    address_concurrency: int = 10
+    """Calls under way at once to one address, where messages are not `ordered`."""
 
 
 class AddressError(ValueError):

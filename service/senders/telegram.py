@@ -63,20 +63,12 @@ _SERVER = re.compile(r"https?://[^\s{}?#]+")
 _JSON = {"content-type": "application/json"}
 
 # Texts of 400 and 403 after which the address is dead; any other is about the message or permissions.
-_GONE = (
-    "bot was blocked by the user",
-    "user is deactivated",
-    "bot was kicked from",
-    "bot is not a member of",
-    "group chat was deleted",
-    "bot can't initiate conversation",
-    "bots can't send messages to bots",
-    "can't send messages to the bot",
-    "chat not found",
-    "peer_id_invalid",
-    "message thread not found",
-    "topic_deleted",
-    "topic_id_invalid",
+_GONE = re.compile(
+    "bot was blocked by the user|user is deactivated|bot was kicked from|bot is not a member of"
+    "|group chat was deleted|bot can't initiate conversation|bots can't send messages to bots"
+    "|can't send messages to the bot|chat not found|PEER_ID_INVALID"
+    "|message thread not found|TOPIC_DELETED|TOPIC_ID_INVALID",
+    re.IGNORECASE,
 )
 
 
@@ -104,8 +96,7 @@ class TelegramSender(BaseSender):
         self._paused: dict[Chat, float] = {}
 
     def check_address(self, address: str) -> str:
-        chat, thread = _target(address)
-        return _address(chat, thread)
+        return _address(*_target(address))
 
     def address_spacing(self, address: str) -> float:
         chat_rate, group_rate = self._settings.chat_rate, self._settings.group_rate
@@ -113,6 +104,9 @@ class TelegramSender(BaseSender):
         if group_rate and address.startswith(("-", "@")):
             spacing = max(spacing, 60 / group_rate)
         return spacing
+
+    async def preview(self, message: Message) -> Sequence[str]:
+        return [part.written for part in await _compose(message)]
 
     async def open(self) -> None:
         if self._bot is None:
@@ -150,7 +144,7 @@ class TelegramSender(BaseSender):
             return "TG_BOT_TOKEN is not set"
         if not _TOKEN.fullmatch(settings.bot_token.get_secret_value()):
             return "TG_BOT_TOKEN is malformed; accepted: the token as @BotFather gives it, 123456:ABC…"
-        if not _SERVER.fullmatch(settings.api_url) or not _host(settings.api_url):
+        if not _is_server(settings.api_url):
             return "TG_API_URL is malformed; accepted: https://host or http://host:port"
         try:
             self.check_address(settings.default_chat_id or "1")
@@ -195,6 +189,8 @@ class TelegramSender(BaseSender):
         match error:
             case aiohttp.ClientConnectorError():
                 return Retry(reason=f"cannot connect: {error.os_error}", code="connect")
+            case aiohttp.InvalidURL():
+                return Retry(reason="TG_API_URL cannot be called", code="connect")
             case aiohttp.ConnectionTimeoutError():
                 return Retry(reason="cannot connect in time", code="connect")
             case TimeoutError():
@@ -211,6 +207,11 @@ class _Part:
     text: RichText
     url: str = ""
     buttons: Sequence[Button] = ()
+
+    @property
+    def written(self) -> str:
+        """The text as it is sent: HTML when it has styles, else the text itself."""
+        return telegram_html(self.text) if self.text.spans else self.text.text
 
 
 class _RefusedCallError(Exception):
@@ -241,11 +242,11 @@ def _address(chat: Chat, thread: int | None) -> str:
     return str(chat) if thread is None else f"{chat}:{thread}"
 
 
-def _host(address: str) -> str | None:
+def _is_server(address: str) -> bool:
     try:
-        return URL(address).host
+        return bool(_SERVER.fullmatch(address) and URL(address).host)
     except ValueError:
-        return None
+        return False
 
 
 async def _compose(message: Message) -> list[_Part]:
@@ -281,14 +282,13 @@ def _method(chat: Chat, thread: int | None, part: _Part) -> "TelegramMethod[Any]
     if part.buttons:
         rows = [[InlineKeyboardButton(text=clean(button.text), url=button.url)] for button in part.buttons]
         fields["reply_markup"] = InlineKeyboardMarkup(inline_keyboard=rows)
-    text = telegram_html(part.text) if part.text.spans else part.text.text
     match part.kind:
         case "text":
-            return SendMessage(text=text, **fields)
+            return SendMessage(text=part.written, **fields)
         case "photo":
-            return SendPhoto(photo=part.url, caption=text or None, **fields)
+            return SendPhoto(photo=part.url, caption=part.written, **fields)
         case "document":
-            return SendDocument(document=part.url, caption=text or None, **fields)
+            return SendDocument(document=part.url, caption=part.written, **fields)
 
 
 def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
@@ -310,20 +310,14 @@ def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
         waiting = aiohttp.ClientTimeout(total=None, connect=connect_seconds)
 
         async def make_request(
-            self,
-            bot: Bot,
-            method: "TelegramMethod[Any]",
-            timeout: int | None = None,  # noqa: ASYNC109
-        ) -> Any:
+            self, bot: Bot, method: "TelegramMethod[Any]", timeout: int | None = None  # noqa: ASYNC109
+        ) -> Any:  # fmt: skip
             del timeout  # the sender's own limit covers all parts of a message
             http = await self.create_session()
             body = method.model_dump_json(exclude_unset=True, warnings=False).encode()
+            url = urls[method.__api_method__]
             async with http.post(
-                urls[method.__api_method__],
-                data=body,
-                headers=_JSON,
-                timeout=self.waiting,
-                allow_redirects=False,
+                url, data=body, headers=_JSON, timeout=self.waiting, allow_redirects=False
             ) as response:
                 content = await response.read()
             message_id = _message_id(content) if response.status == HTTPStatus.OK else None
@@ -361,18 +355,19 @@ def _refused_call(status: int, error: Exception, hint: str | None) -> _RefusedCa
     from aiogram import exceptions as tg  # noqa: PLC0415
 
     code = str(status)
-    reason = error.message if isinstance(error, tg.TelegramAPIError) else ""
+    reason = (error.message or "no description") if isinstance(error, tg.TelegramAPIError) else ""
+    outcome: Outcome
     match error:
         case tg.TelegramRetryAfter():
-            return _throttled(code, float(error.retry_after))
+            outcome = Throttled(reason="too many requests", code=code, retry_after=float(error.retry_after))
         case tg.TelegramMigrateToChat():
-            outcome: Outcome = Retry(reason=reason, code=code)
-            return _RefusedCallError(outcome, moved_to=error.migrate_to_chat_id)
+            return _RefusedCallError(Retry(reason=reason, code=code), moved_to=error.migrate_to_chat_id)
         case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return _throttled(code, float(hint) if hint and hint.isdecimal() else None)
+            seconds = float(hint) if hint and hint.isdecimal() else None
+            outcome = Throttled(reason="too many requests", code=code, retry_after=seconds)
         case tg.TelegramUnauthorizedError() | tg.TelegramNotFound():
             outcome = Halted(reason=f"the Bot API does not know TG_BOT_TOKEN: {reason}", code=code)
-        case tg.TelegramForbiddenError() | tg.TelegramBadRequest() if _names(reason, _GONE):
+        case tg.TelegramForbiddenError() | tg.TelegramBadRequest() if _GONE.search(reason):
             outcome = Gone(reason=reason, code=code)
         case tg.TelegramServerError():
             outcome = Retry(reason=reason, code=code)
@@ -381,15 +376,6 @@ def _refused_call(status: int, error: Exception, hint: str | None) -> _RefusedCa
         case _:
             outcome = _not_from_telegram(status)
     return _RefusedCallError(outcome)
-
-
-def _throttled(code: str, retry_after: float | None) -> _RefusedCallError:
-    return _RefusedCallError(Throttled(reason="too many requests", code=code, retry_after=retry_after))
-
-
-def _names(reason: str, texts: Sequence[str]) -> bool:
-    lowered = reason.lower()
-    return any(text in lowered for text in texts)
 
 
 def _not_from_telegram(status: int) -> Outcome:

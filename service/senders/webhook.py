@@ -78,6 +78,7 @@ class WebhookSender(BaseSender):
         buttons=True,
         attachments=frozenset({"photo", "document"}),
         ordered=False,
+        one_provider=False,
         deduplicates=True,
     )
 
@@ -271,9 +272,7 @@ async def _excerpt(response: aiohttp.ClientResponse) -> str:
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            while len(raw) < BODY_MAX_BYTES and (
-                chunk := await response.content.read(BODY_MAX_BYTES - len(raw))
-            ):
+            while chunk := await response.content.read(BODY_MAX_BYTES - len(raw)):
                 raw += chunk
     except (aiohttp.ClientError, OSError):
         pass  # the status has said it all; a body that breaks off changes nothing

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import AbstractChannel
 
 log = logging.getLogger(__name__)
 
@@ -11,28 +11,27 @@ log = logging.getLogger(__name__)
 class AckGroup:
     """The deliveries of one channel, whose tags count up from 1 without a gap.
 
-    A run of finished deliveries is acknowledged by its last one; a delivery that finished before
+    A run of finished deliveries is acknowledged by its last tag; a delivery that finished before
     an earlier one is acknowledged by itself, so that a slow message never holds the others up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
         self._next = 1
-        self._finished: dict[int, AbstractIncomingMessage] = {}
+        self._finished: set[int] = set()
         self._passed: set[int] = set()
         self._flushing: asyncio.Task[None] | None = None
 
-    def finish(self, message: AbstractIncomingMessage) -> None:
+    def finish(self, tag: int) -> None:
         """The message is safe: acknowledge it with the next group."""
-        if message.delivery_tag is None:
-            return
-        self._finished[message.delivery_tag] = message
+        self._finished.add(tag)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush(), name="rabbit acks")
 
-    def give_back(self, message: AbstractIncomingMessage) -> None:
-        """The message was returned to the broker: nothing to acknowledge, the run goes on after it."""
-        if message.delivery_tag is not None:
-            self._passed.add(message.delivery_tag)
+    async def give_back(self, tag: int) -> None:
+        """The message goes back to the queue."""
+        self._passed.add(tag)
+        await self._channel.basic_nack(tag)
 
     async def flushed(self) -> None:
         """Return when everything finished so far is acknowledged, or the channel is gone."""
@@ -42,21 +41,23 @@ class AckGroup:
     async def _flush(self) -> None:
         try:
             while self._finished:
-                if (last := self._run_end()) is not None:
-                    await last.ack(multiple=True)
-                for tag in sorted(self._finished):
-                    self._passed.add(tag)
-                    await self._finished.pop(tag).ack()
+                if last := self._take_run():
+                    await self._channel.basic_ack(last, multiple=True)
+                early, self._finished = sorted(self._finished), set()
+                self._passed.update(early)
+                for tag in early:
+                    await self._channel.basic_ack(tag)
         except Exception as error:  # noqa: BLE001 - the channel is gone in one of many ways
             # The broker delivers them again; the engine knows those that have an identity.
-            log.warning("rabbit: %d messages could not be acknowledged: %s", len(self._finished) + 1, error)
-            self._finished.clear()
+            log.warning("rabbit: finished messages could not be acknowledged and will come again: %s", error)
 
-    def _run_end(self) -> AbstractIncomingMessage | None:
-        last = None
+    def _take_run(self) -> int:
+        """The last tag of the run that begins with the next one; 0: there is none."""
+        last = 0
         while True:
-            if (message := self._finished.pop(self._next, None)) is not None:
-                last = message
+            if self._next in self._finished:
+                self._finished.remove(self._next)
+                last = self._next
             elif self._next in self._passed:
                 self._passed.remove(self._next)
             else:

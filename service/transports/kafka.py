@@ -143,8 +143,12 @@ class KafkaTransport(SupervisedTransport):
         await self._subscriber.stop()
 
     async def _tear_down(self) -> None:
-        broker = self.broker
+        broker, subscriber = self.broker, self._subscriber
         self._make_broker()
+        # What is under way is not committed and will be read again. Left alone it would hold up the end of
+        # the membership, and the group would wait for it.
+        for task in subscriber.tasks:
+            task.cancel()
         await broker.stop()
 
     async def _bury(self, arrival: Arrival, reason: str) -> None:
@@ -193,5 +197,6 @@ async def _probe(servers: Sequence[str]) -> None:
             problem = error
         else:
             writer.close()
+            await writer.wait_closed()
             return
     raise problem

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
-from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika import DeliveryMode
+from aio_pika.abc import AbstractChannel as OuterChannel
+from aio_pika.abc import AbstractConnection
 from aiormq import spec
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from faststream import AckPolicy
 from faststream.message import StreamMessage
 from faststream.rabbit import (
@@ -25,6 +26,7 @@ from service.contract import NotificationEvent, RejectedMessage
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import RabbitSettings
 from service.transports.acks import AckGroup
+from service.transports.amqp_leniency import read_odd_properties_as_nothing
 from service.transports.arrivals import Arrival, take
 from service.transports.base import EVENTS, REJECTED, Door
 from service.transports.rabbit_topology import dead_exchange, declare
@@ -46,23 +48,25 @@ Incoming = Annotated[RabbitMessage, WithJsonSchema({"title": "NotificationReques
 class RabbitTransport(SupervisedTransport):
     """FastStream's broker holds the connection, the contract and the test client.
 
-    Messages come from the client's own subscription to `take_in`, which `receive` calls too: what
-    FastStream adds to a message costs as much as all the rest of accepting it.
+    Messages come from the subscription of the client below it: what the layers above add to each
+    message costs more than all the rest of accepting it.
     """
 
     name = "rabbit"
 
     def __init__(self, settings: RabbitSettings, door: Door) -> None:
         super().__init__()
+        read_odd_properties_as_nothing()
         self._settings = settings
         self._door = door
         self._source = f"rabbit:{settings.queue_name}"
         self._connection: AbstractConnection | None = None
         self._publishing: AbstractChannel | None = None
-        self._queue: AbstractQueue | None = None
+        self._consuming: AbstractChannel | None = None
         self._consumer_tag = ""
+        self._channels: list[OuterChannel] = []
         self._warnings: list[str] = []
-        self._acks: WeakKeyDictionary[object, AckGroup] = WeakKeyDictionary()
+        self._acks: AckGroup | None = None
         self._under_way = 0
         self._idle = asyncio.Event()
         self.broker = self._make_broker()
@@ -106,48 +110,49 @@ class RabbitTransport(SupervisedTransport):
         return broker
 
     async def receive(self, message: Incoming) -> None:
-        """FastStream's handler."""
-        await self.take_in(message.raw_message)
-
-    async def take_in(self, message: AbstractIncomingMessage) -> None:
-        """Take one request in; acknowledge it after the commit."""
-        arrival = Arrival(message.body, self._source, self._dedup_key(message.message_id))
-        acks = self._acks.setdefault(message.channel, AckGroup())
+        """FastStream's handler: what its test client calls."""
 
         async def bury(_: Arrival, reason: str) -> None:
-            await self._bury(message, reason)
+            log.error("rabbit: %s", reason)
+            await message.reject()
 
+        await take(self._door, (self._arrival(message.body, message.raw_message.message_id),), bury)
+        await message.ack()
+
+    async def _deliver(self, message: DeliveredMessage) -> None:
+        """The client's own subscription: the same, with acknowledgements in groups."""
+        tag = message.delivery_tag
+        acks = self._acks
+        if acks is None or tag is None:
+            return
+        arrival = self._arrival(message.body, message.header.properties.message_id)
         self._under_way += 1
         try:
-            await take(self._door, (arrival,), bury)
+            await take(self._door, (arrival,), self._bury)
         except Exception as error:  # noqa: BLE001 - whatever it was, the message must not be lost
             log.error("rabbit: a message goes back to the queue: %r", error)  # noqa: TRY400 - one line
-            acks.give_back(message)
-            await message.nack()
+            await acks.give_back(tag)
         else:
-            acks.finish(message)
+            acks.finish(tag)
         finally:
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
 
-    def _dedup_key(self, message_id: str | None) -> str | None:
-        # AMQP allows bytes here that a column cannot hold; nobody means those as an identity.
-        if not message_id or not message_id.isprintable():
-            return None
-        return f"amqp:{self._settings.queue_name}:{message_id}"
+    def _arrival(self, body: bytes, message_id: str | None) -> Arrival:
+        # AMQP allows characters that a column cannot hold; nobody means those as an identity.
+        known = message_id and message_id.isprintable()
+        return Arrival(body, self._source, f"amqp:{self._settings.queue_name}:{message_id}" if known else None)
 
     async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
         if not self.ready or self._publishing is None:
             raise ConnectionLostError(self.detail)
         async with asyncio.timeout(PUBLISH_SECONDS):
-            # The client's inner channel: an event costs it half of what it costs the layers above.
-            amqp = await self._publishing.get_underlay_channel()
             for start in range(0, len(events), PUBLISHED_AT_ONCE):
                 # Tasks start in their order, and the channel writes in that order.
                 await asyncio.gather(
                     *(
-                        amqp.basic_publish(
+                        self._publishing.basic_publish(
                             event.body,
                             exchange=EXCHANGES[channel],
                             routing_key=event.type,
@@ -162,17 +167,25 @@ class RabbitTransport(SupervisedTransport):
         self._warnings = await declare(connection, self._settings.queue_name)
         for warning in self._warnings:
             log.warning("rabbit: %s", warning)
-        self._publishing = await connection.channel()
-        await self._consume(await connection.channel())
+        self._publishing = await self._channel(connection)
+        await self._consume(await self._channel(connection))
         return self._describe()
 
+    async def _channel(self, connection: AbstractConnection) -> AbstractChannel:
+        """A channel of the inner client, on which a message costs half of what it costs the layers above."""
+        outer = await connection.channel()
+        # Nothing is restored by the client: a session is replaced as a whole.
+        outer.close_callbacks.add(lambda *_: self._on_lost())
+        self._channels.append(outer)
+        return await outer.get_underlay_channel()
+
     async def _consume(self, channel: AbstractChannel) -> None:
-        await channel.set_qos(prefetch_count=self._settings.prefetch)
-        # Not restored by the client: a session is replaced as a whole.
-        channel.close_callbacks.add(lambda *_: self._on_lost())
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: self._on_lost())
-        self._queue = await channel.get_queue(self._settings.queue_name, ensure=False)
-        self._consumer_tag = await self._queue.consume(self.take_in)
+        self._acks = AckGroup(channel)
+        self._consuming = channel
+        channel.on_consumer_cancel_callbacks.add(lambda _: self._on_lost())
+        await channel.basic_qos(prefetch_count=self._settings.prefetch)
+        consumer = await channel.basic_consume(self._settings.queue_name, self._deliver)
+        self._consumer_tag = consumer.consumer_tag or ""
 
     async def _check(self) -> str:
         if self._connection is None:
@@ -188,36 +201,35 @@ class RabbitTransport(SupervisedTransport):
         return "; ".join([f"consuming the queue {self._settings.queue_name!r}", *self._warnings])
 
     async def _stop_consuming(self) -> None:
-        queue, self._queue = self._queue, None
-        if queue is not None and self.ready:
-            await queue.cancel(self._consumer_tag)
+        if self._consuming is not None and self.ready:
+            await self._consuming.basic_cancel(self._consumer_tag)
         while self._under_way:
             self._idle.clear()
             await self._idle.wait()
-        for group in list(self._acks.values()):
-            await group.flushed()
+        if self._acks is not None:
+            await self._acks.flushed()
 
     async def _tear_down(self) -> None:
         broker = self.broker
-        self._connection = self._publishing = self._queue = None
+        self._connection = self._publishing = self._consuming = self._acks = None
+        self._channels.clear()
         # A new one: a broker whose connection broke does not start again reliably.
         self.broker = self._make_broker()
         await broker.stop()
 
-    async def _bury(self, message: AbstractIncomingMessage, reason: str) -> None:
+    async def _bury(self, arrival: Arrival, reason: str) -> None:
         """Publish it to the dead-letter exchange, which works for a queue of any kind."""
         if self._publishing is None:
             raise ConnectionLostError(self.detail)
-        exchange = await self._publishing.get_exchange(dead_exchange(self._settings.queue_name), ensure=False)
-        copy = Message(
-            message.body,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            message_id=message.message_id,
-            headers={"x-notifications-error": reason[:1000]},
+        await self._publishing.basic_publish(
+            arrival.raw,
+            exchange=dead_exchange(self._settings.queue_name),
+            routing_key=self._settings.queue_name,
+            properties=spec.Basic.Properties(
+                delivery_mode=DeliveryMode.PERSISTENT.value, headers={"x-notifications-error": reason[:1000]}
+            ),
+            timeout=PUBLISH_SECONDS,
         )
-        await exchange.publish(copy, routing_key=self._settings.queue_name, timeout=PUBLISH_SECONDS)
 
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.db.embedded import EmbeddedPostgres
 from tests.support.service import ROOT, Service
 from tests.support.waiting import wait_blocking
 
@@ -45,6 +46,11 @@ def clone() -> Iterator[Path]:
             if (ROOT / PAGES).exists():
                 shutil.copytree(ROOT / PAGES, folder / PAGES)
         yield folder
+        if (data := folder / ".data/postgres").exists():
+            # A test that failed may have left the server behind: taken over, it is stopped.
+            left = EmbeddedPostgres(data)
+            left.start()
+            left.stop()
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ async def _rabbit_events(channel: aio_pika.abc.AbstractChannel) -> AsyncIterator
     yield events
 
 
-async def test_rabbitmq(start_service: StartService, rabbit_node: RabbitNode, telegram: TelegramProcess) -> None:
+async def test_rabbitmq(
+    start_service: StartService, rabbit_node: RabbitNode, telegram: TelegramProcess
+) -> None:
     queue = f"notifications-{uuid4()}"
     service = start_service({**rabbit_node.env, **telegram.env, "RABBITMQ_QUEUE_NAME": queue})
     await _ready_part(service, "rabbit")
@@ -126,7 +128,9 @@ async def test_http_and_the_same_id_again(start_service: StartService, telegram:
 async def test_a_crash_between_acceptance_and_sending(
     start_service: StartService, telegram: TelegramProcess
 ) -> None:
-    service = start_service({**telegram.env, "DELIVERY_LEASE_SECONDS": "3"})
+    service = start_service(
+        {**telegram.env, "DELIVERY_LEASE_SECONDS": "6", "DELIVERY_SEND_TIMEOUT_SECONDS": "2"}
+    )
     bodies = [f"message {number}" for number in range(4)]
     for body in bodies:
         accepted = await service.acall("POST", "/v1/notifications", {"body": body, "sender": "TG"})

@@ -240,3 +240,52 @@ async def test_a_stop_gives_back_what_has_not_begun(start_bench: StartBench) -> 
     await stopping
     assert await statuses() == ["sent"] * 2 + ["queued"] * 8
     assert len(sender.calls) == 2
+
+
+async def test_a_sick_provider_is_probed_with_single_calls_and_recovers(start_bench: StartBench) -> None:
+    sender, other = ScriptedSender(), ScriptedSender("WEBHOOK")
+    bodies = [str(number) for number in range(60)]
+    for body in bodies:
+        sender.answer(body, *[Retry(reason="502")] * 50)
+    bench = await start_bench(sender, other, concurrency=10, retry_delays_seconds=(0.1,) * 50)
+    accepted = [await bench.accept(body, to=body) for body in bodies]
+    await bench.until(await bench.accept("elsewhere", sender="WEBHOOK"), "sent", deadline=2)
+    await wait_until(lambda: bench.engine.dispatchers["TG"].sick)
+    before = len(sender.calls)
+    assert before <= 8 + 10
+    await wait_until(lambda: len(sender.calls) >= before + 2)
+    probes = [call.at for call in sender.calls[-2:]]
+    assert probes[1] - probes[0] > 0.9
+    sender.script.clear()
+    for one in accepted:
+        await bench.until(one, "sent", deadline=20)
+    assert not bench.engine.dispatchers["TG"].sick
+
+
+async def test_one_sick_address_leaves_the_others_alone_where_each_is_its_own(start_bench: StartBench) -> None:
+    sender = ScriptedSender(capabilities=Capabilities(ordered=False, one_provider=False))
+    bench = await start_bench(sender, retry_delays_seconds=(0.05,) * 9)
+    for number in range(30):
+        sender.answer(f"sick {number}", *[Retry(reason="502")] * 9)
+    await bench.accept_all([f"sick {number}" for number in range(30)], to="sick")
+    await wait_until(lambda: len(sender.calls) >= 8)
+    well = await bench.accept_all([f"well {number}" for number in range(30)], to="well")
+    for one in well:
+        await bench.until(one, "sent", deadline=2)
+    to_the_sick = sum(call.address == "sick" for call in sender.calls)
+    assert to_the_sick <= 8 + 10 + 2
+
+
+async def test_pausing_one_lane_of_an_address_pauses_its_urgent_one_too(start_bench: StartBench) -> None:
+    sender = ScriptedSender()
+    bench = await start_bench(sender)
+    sender.gate.clear()
+    sender.answer("a", Throttled(reason="429", retry_after=0.5, scope=Scope.ADDRESS))
+    await bench.accept("a", to="x")
+    await wait_until(lambda: len(sender.calls) == 1)
+    urgent = [await bench.accept(body, to="x", priority="urgent") for body in ("b", "c", "d")]
+    sender.gate.set()
+    await bench.until(urgent[-1], "sent")
+    late = [call.body for call in sender.calls if call.at > sender.calls[0].at + 0.5]
+    assert sorted(late) == ["a", "c", "d"]
+    assert [body for body in sender.bodies if body in "bcd"] == ["b", "c", "d"]

@@ -174,6 +174,11 @@ class FakeTelegram:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.port}"
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._server.connections)
+
     def chat(self, key: ChatKey) -> Chat:
         """The chat, to be read or changed. Every chat exists until it is `missing`."""
         return self.chats.setdefault(key, Chat())
@@ -341,7 +346,7 @@ class FakeTelegram:
         if chat_kind(key) != "private":
             windows.append((f"group {key}", limits.group_rate, 60.0))
         used = [_window(self._windows, *window) for window in windows if window[1]]
-        wait = max(_wait(times, period - limits.jitter, now) for times, period in used)
+        wait = max((_wait(times, period - limits.jitter, now) for times, period in used), default=0.0)
         if wait > 0:
             raise _throttle(max(1, math.ceil(wait)))
         for times, _ in used:

@@ -1,7 +1,8 @@
 """A receiver of Standard Webhooks: verifies signatures with the official package and keeps a journal.
 
 In a test: `async with FakeWebhook() as hook`, then `hook.url`, `hook.journal`, `hook.accepted`, `hook.fault(...)`.
-On its own: `python -m tests.fakes.webhook --port 9000`, steered as `tests.fakes.provider` describes.
+On its own: `python -m tests.fakes.webhook --port 9000`, which prints `ready URL` and is steered as
+`tests.fakes.provider` describes.
 Calls go to any path. A POST that verifies is accepted with 200; others get 401.
 """
 
@@ -84,7 +85,7 @@ class FakeWebhook(FakeProvider):
 
 async def _serve(port: int, secret: str) -> None:
     async with FakeWebhook(secret, port=port) as hook:
-        print(hook.url, flush=True)
+        print(f"ready {hook.url}", flush=True)
         await asyncio.Event().wait()
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one, printed")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--secret", default=SECRET)
     arguments = parser.parse_args()
     asyncio.run(_serve(arguments.port, arguments.secret))

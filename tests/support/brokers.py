@@ -48,9 +48,19 @@ class RabbitNode:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
     @property
+    def pid(self) -> int:
+        """The process from which all of the node descend."""
+        assert self._node is not None, "the node is not started"
+        return self._node.pid
+
+    @property
     def env(self) -> dict[str, str]:
         """What the service needs to find it."""
         return {"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": str(self.port)}
+
+    @property
+    def running(self) -> bool:
+        return self._node is not None and self._node.poll() is None
 
     def start(self) -> "RabbitNode":
         """Start the node, or start it again after `stop` or `kill`, and wait until it takes connections."""

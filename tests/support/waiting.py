@@ -4,20 +4,28 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 _PAUSE_SECONDS = 0.02
 
 
+@overload
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]], deadline: float = 15.0, message: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T]], deadline: float = ..., message: str = ...
+) -> T: ...
+
+
+@overload
+async def wait_until(condition: Callable[[], T], deadline: float = ..., message: str = ...) -> T: ...
+
+
+async def wait_until(condition: Callable[[], Any], deadline: float = 15.0, message: str = "") -> Any:
     """Ask until the answer is true and return it; the test fails after `deadline` seconds."""
     end = time.monotonic() + deadline
     while True:
         answer = condition()
-        value: T = await answer if inspect.isawaitable(answer) else answer
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         _check(end, deadline, message, value)

@@ -41,7 +41,9 @@ async def test_the_migrated_schema_is_that_of_the_models(empty_database_url: str
 async def test_check_constraints_are_those_of_the_models(empty_database_url: str) -> None:
     await migrate(empty_database_url)
     connection = await asyncpg.connect(empty_database_url)
-    rows = await connection.fetch("SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace")
+    rows = await connection.fetch(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+    )
     await connection.close()
     from sqlalchemy import CheckConstraint
 

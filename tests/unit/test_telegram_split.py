@@ -11,11 +11,24 @@ from service.senders.markup import RichText, read, telegram_html, utf16_length
 from service.senders.markup.builder import RichTextBuilder
 from tests.fakes.telegram_text import parse_html, utf16
 
-STYLES = ("bold", "italic", "underline", "strike", "spoiler", "code", "pre", "quote", "quote-expandable", "link")
+STYLES = (
+    "bold",
+    "italic",
+    "underline",
+    "strike",
+    "spoiler",
+    "code",
+    "pre",
+    "quote",
+    "quote-expandable",
+    "link",
+)
 ENTITIES = {
     "strikethrough": "strike", "blockquote": "quote", "expandable_blockquote": "quote-expandable", "text_link": "link"
 }  # fmt: skip
-TEXTS = st.text(st.sampled_from("ab<>&;\"' \n\n\t👍é\u0301\u200d🏽я") | st.characters(codec="utf-8"), max_size=30)
+TEXTS = st.text(
+    st.sampled_from("ab<>&;\"' \n\n\t👍é\u0301\u200d🏽я") | st.characters(codec="utf-8"), max_size=30
+)
 STEPS = st.one_of(
     st.tuples(st.just("text"), TEXTS),
     st.tuples(st.just("verbatim"), TEXTS),
@@ -87,7 +100,7 @@ def test_lengths_are_counted_as_the_server_counts(text: str, limit: int) -> None
 
 
 PREFERENCES = {
-    "paragraph before line": ("aaaa bb\n\ncc dd\nee ff gg", 16, ["aaaa bb", "cc dd\nee ff gg"]),
+    "paragraph before line": ("aaaa bbb cc\n\ndd ee\nff gg", 20, ["aaaa bbb cc", "dd ee\nff gg"]),
     "line before word": ("aaaa bb cc\ndd ee ff gg", 16, ["aaaa bb cc", "dd ee ff gg"]),
     "word before character": ("aaaa bbbb cccc", 11, ["aaaa bbbb", "cccc"]),
     "a word that is too long": ("aaaaaaaaaa", 4, ["aaaa", "aaaa", "aa"]),

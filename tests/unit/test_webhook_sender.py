@@ -114,6 +114,7 @@ async def test_two_deliveries_of_one_notification_are_no_repeat(hook: FakeWebhoo
 def test_the_engine_may_resend_and_need_not_wait_for_order() -> None:
     assert WebhookSender.capabilities.deduplicates
     assert not WebhookSender.capabilities.ordered
+    assert not WebhookSender.capabilities.one_provider
 
 
 @pytest.mark.parametrize("known", [SECRET, OTHER_SECRET])

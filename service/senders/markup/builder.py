@@ -9,6 +9,7 @@ _RAW: tuple[Style, ...] = ("code", "pre")
 _QUOTES: tuple[Style, ...] = ("quote", "quote-expandable")
 _BULLET = "•"
 _RULE = "———"
+_INDENTED_LEVELS = 8
 
 
 @dataclass(slots=True)
@@ -120,7 +121,8 @@ class RichTextBuilder:
         if number is not None:
             self._lists[-1] = number + 1
         mark = _BULLET if number is None else f"{number}."
-        self.verbatim("  " * (len(self._lists) - 1) + mark + " ")
+        depth = min(len(self._lists) - 1, _INDENTED_LEVELS)
+        self.verbatim("  " * depth + mark + " ")
         self._after_mark = True
 
     def row(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.telegram import TelegramSender
 from service.settings import TelegramSettings
-from tests.contract.sender_suite import HOSTILE, Case, Rig, Situation
+from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.telegram import TOKEN, FakeTelegram
 
 
@@ -98,7 +98,7 @@ class TelegramRig(Rig):
         await self.telegram.stop()
 
     def sender(self) -> BaseSender:
-        return TelegramSender(self._settings(), timeout_seconds=0.6)
+        return TelegramSender(self._settings(), timeout_seconds=self.timeout_seconds)
 
     def off_senders(self) -> Mapping[str, BaseSender]:
         return {

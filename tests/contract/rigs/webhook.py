@@ -148,7 +148,7 @@ class WebhookRig(Rig):
         await self.hook.stop()
 
     def sender(self) -> BaseSender:
-        return WebhookSender(settings(), timeout_seconds=0.6)
+        return WebhookSender(settings(), timeout_seconds=self.timeout_seconds)
 
     def off_senders(self) -> Mapping[str, BaseSender]:
         return {"WEBHOOK_SECRET": WebhookSender(settings(secret=None))}

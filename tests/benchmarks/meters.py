@@ -1,0 +1,39 @@
+"""What processes cost: CPU and memory, over a process and everything it started."""
+
+from collections.abc import Iterable
+
+import psutil
+
+MIB = 1024 * 1024
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def cpu_seconds(pids: Iterable[int], *, without: int | None = None) -> float:
+    """CPU time so far of these process trees, of children that have ended too; `without` one process."""
+    return sum(_cpu(process) for pid in pids for process in tree(pid) if process.pid != without)
+
+
+def memory_mib(pids: Iterable[int]) -> float:
+    """Resident memory now."""
+    return sum(process.memory_info().rss for pid in pids for process in tree(pid)) / MIB
+
+
+def peak_memory_mib(pids: Iterable[int]) -> float:
+    """The sum of each process's largest resident memory since its start."""
+    return sum(_peak_kib(process.pid) for pid in pids for process in tree(pid)) / 1024
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        return sum(process.cpu_times()[:4])  # user, system, and both of ended children
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _peak_kib(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
