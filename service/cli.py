@@ -111,7 +111,7 @@ def redrive(
     """Put dead letters back into the queue of a running service."""
     chosen = {"sender": sender, "error_kind": kind, "limit": limit}
     body = {"filter": {name: value for name, value in chosen.items() if value is not None}, "dry_run": not yes}
-    count = _call(url, key, "/v1/dead-letters/redrive", body)["count"]
+    count = _call(url, key, "/v1/dead-letters/redrive", body)["deliveries"]
     typer.echo(f"{count} deliveries {'are queued again' if yes else 'match; add --yes to queue them again'}")
 
 
@@ -140,12 +140,12 @@ def create_key(
 def list_keys() -> None:
     """Show all keys, newest first, without their secrets."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     async def read(api_keys: "ApiKeys") -> Any:
         return await api_keys.page()
 
-    table = Table("id", "name", "prefix", "scopes", "made", "expires", "revoked")
+    table = Table(Column("id", no_wrap=True), "name", "prefix", "scopes", "made", "expires", "revoked")
     for info in _with_keys(read):
         times = (info.created_at, info.expires_at, info.revoked_at)
         shown = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)

@@ -60,7 +60,9 @@ async def _admit(door: Door, arrivals: Sequence[Arrival]) -> None:
             if isinstance(answer, Refusal):
                 refused.append((arrival, answer.problems))
     if refused:
-        await asyncio.gather(*(door.reject(a.raw, source=a.source, problems=problems) for a, problems in refused))
+        await asyncio.gather(
+            *(door.reject(a.raw, source=a.source, problems=problems) for a, problems in refused)
+        )
 
 
 async def _insist(door: Door, arrival: Arrival, bury: Bury) -> None:

@@ -64,7 +64,10 @@ def asyncapi_document() -> dict[str, Any]:
         "servers": {name: _server(found["servers"][key]) for key, name in SERVERS.items()},
         "channels": {key: _channel(key, found["channels"][key]) for key in CHANNELS},
         "operations": {key: _operation(key, found["operations"][key]) for key in CHANNELS},
-        "components": {"messages": {model.__name__: _message(model) for model in SUMMARIES}, "schemas": _schemas()},
+        "components": {
+            "messages": {model.__name__: _message(model) for model in SUMMARIES},
+            "schemas": _schemas(),
+        },
     }
 
 
@@ -119,7 +122,11 @@ def _channel(key: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _operation(key: str, found: dict[str, Any]) -> dict[str, Any]:
     model = CHANNELS[key].__name__
-    return {**found, "summary": SUMMARIES[CHANNELS[key]], "messages": [{"$ref": f"#/channels/{key}/messages/{model}"}]}
+    return {
+        **found,
+        "summary": SUMMARIES[CHANNELS[key]],
+        "messages": [{"$ref": f"#/channels/{key}/messages/{model}"}],
+    }
 
 
 def _message(model: type[BaseModel]) -> dict[str, Any]:

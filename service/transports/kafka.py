@@ -154,7 +154,9 @@ class KafkaTransport(SupervisedTransport):
     async def _bury(self, arrival: Arrival, reason: str) -> None:
         async with asyncio.timeout(PUBLISH_SECONDS):
             await self.broker.publish(
-                arrival.raw, topic=f"{self._settings.topic}.dead", headers={"x-notifications-error": reason[:1000]}
+                arrival.raw,
+                topic=f"{self._settings.topic}.dead",
+                headers={"x-notifications-error": reason[:1000]},
             )
 
 

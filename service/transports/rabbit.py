@@ -123,7 +123,7 @@ class RabbitTransport(SupervisedTransport):
         """The client's own subscription: the same, with acknowledgements in groups."""
         tag = message.delivery_tag
         acks = self._acks
-        if acks is None or tag is None:
+        if acks is None or tag is None or message.channel is not self._consuming:
             return
         arrival = self._arrival(message.body, message.header.properties.message_id)
         self._under_way += 1
@@ -142,7 +142,9 @@ class RabbitTransport(SupervisedTransport):
     def _arrival(self, body: bytes, message_id: str | None) -> Arrival:
         # AMQP allows characters that a column cannot hold; nobody means those as an identity.
         known = message_id and message_id.isprintable()
-        return Arrival(body, self._source, f"amqp:{self._settings.queue_name}:{message_id}" if known else None)
+        return Arrival(
+            body, self._source, f"amqp:{self._settings.queue_name}:{message_id}" if known else None
+        )
 
     async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
         if not self.ready or self._publishing is None:

@@ -70,7 +70,9 @@ def _queue(name: str) -> _Declare:
 def _dead_queue(queue: str) -> _Declare:
     async def step(channel: AbstractChannel, passive: bool) -> None:
         arguments: dict[str, Any] = {"x-queue-type": "quorum"}
-        kept = await channel.declare_queue(f"{queue}.dead", durable=True, passive=passive, arguments=arguments)
+        kept = await channel.declare_queue(
+            f"{queue}.dead", durable=True, passive=passive, arguments=arguments
+        )
         if not passive:
             await kept.bind(dead_exchange(queue))
 

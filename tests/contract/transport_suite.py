@@ -61,7 +61,7 @@ class TransportRig(ABC):
 
     @abstractmethod
     async def publish_oddly(self, body: bytes) -> None:
-        """Publish with headers and properties that nobody should use."""
+        """Publish four times, with headers and properties that nobody should use."""
 
     @abstractmethod
     async def untaken(self) -> int:
@@ -212,7 +212,7 @@ class TransportSuite:
             await service.connected()
             await rig.publish_oddly(message("oddly"))
             await rig.publish(message("usual"))
-            await service.accepted(2)
+            await service.accepted(5)
         assert await rig.untaken() == 0
 
     async def test_an_id_said_twice_is_one_notification(self, rig: TransportRig, database_url: str) -> None:

@@ -132,7 +132,9 @@ class RabbitNode:
         }
 
     def _answers(self) -> bool:
-        assert self._node is not None and self._node.poll() is None, (self._folder / "node.log").read_text()[-4000:]
+        assert self._node is not None and self._node.poll() is None, (self._folder / "node.log").read_text()[
+            -4000:
+        ]
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")

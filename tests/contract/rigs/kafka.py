@@ -11,6 +11,13 @@ from tests.contract.transport_suite import TransportRig
 from tests.support.brokers import KafkaMock
 
 TIMEOUT = 20.0
+Headers = list[tuple[str, bytes | None]]
+_ODD_HEADERS: tuple[Headers, ...] = (
+    [("a", b"\xff\xfe")],
+    [("a", None), ("a", b"twice")],
+    [("content-type", b"\x00"), ("", b"")],
+    [("correlation_id", b"\xff"), ("reply_to", b"nowhere")],
+)
 
 
 class KafkaRig(TransportRig):
@@ -52,7 +59,7 @@ class KafkaRig(TransportRig):
             self._produce, (body,), [("a", b"\xff\xfe"), ("a", None), ("content-type", b"\x00")]
         )
 
-    def _produce(self, bodies: tuple[bytes, ...], headers: list[tuple[str, bytes | None]]) -> None:
+    def _produce(self, bodies: tuple[bytes, ...], headers: Headers) -> None:
         producer = Producer(
             {"bootstrap.servers": self.mock.bootstrap, "message.max.bytes": 100_000_000, "acks": "all"}
         )

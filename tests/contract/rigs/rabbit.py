@@ -5,10 +5,31 @@ from uuid import uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
+from aiormq import spec
+from pydantic import SecretStr
 
 from service.settings import RabbitSettings
 from tests.contract.transport_suite import TransportRig
 from tests.support.brokers import RabbitNode
+
+
+class _NotUtf8(str):
+    """A text that goes over the wire as bytes that are no text."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe\xfd"
+
+
+_ODD_PROPERTIES = (
+    spec.Basic.Properties(content_type=_NotUtf8("odd"), content_encoding="br", message_id="\0\u2028' OR 1=1"),
+    spec.Basic.Properties(message_id=_NotUtf8("odd"), correlation_id="\0", reply_to="nowhere"),
+    spec.Basic.Properties(headers={_NotUtf8("odd"): 1}, priority=255, message_type="\1"),
+    spec.Basic.Properties(headers={"a": bytearray(b"\xff"), "b": {"c": [1, None]}, "x-death": "soon"}),
+)
+# Set afterwards: the client refuses to begin with it.
+_ODD_PROPERTIES[1].delivery_mode = 7
 
 
 class RabbitRig(TransportRig):
@@ -18,10 +39,16 @@ class RabbitRig(TransportRig):
     def __init__(self, node: RabbitNode) -> None:
         self.node = node
         self.queue = f"requests-{uuid4()}"
+        self.password = "guest"
         self._seen: dict[str, list[bytes]] = {"events": [], "rejected": [], "dead": []}
 
     def settings(self) -> dict[str, Any]:
-        return {"rabbit": RabbitSettings(host="127.0.0.1", port=self.node.port, queue_name=self.queue)}
+        password = SecretStr(self.password)
+        return {
+            "rabbit": RabbitSettings(
+                host="127.0.0.1", port=self.node.port, password=password, queue_name=self.queue
+            )
+        }
 
     async def __aenter__(self) -> Self:
         async with await self.connect() as connection, connection.channel() as channel:
@@ -47,19 +74,10 @@ class RabbitRig(TransportRig):
                 await channel.default_exchange.publish(aio_pika.Message(body, delivery_mode=2), self.queue)
 
     async def publish_oddly(self, body: bytes) -> None:
-        odd = aio_pika.Message(
-            body,
-            content_type="application/x-nonsense; charset=\x01",
-            content_encoding="br",
-            message_id="\x00\u2028' OR 1=1",
-            correlation_id="\x00",
-            reply_to="nowhere",
-            priority=255,
-            type="\u0001",
-            headers={"a": bytearray(b"\xff\xfe"), "b": {"c": [1, None]}, "x-death": "soon"},
-        )
         async with await self.connect() as connection, connection.channel() as channel:
-            await channel.default_exchange.publish(odd, self.queue)
+            raw = await channel.get_underlay_channel()
+            for properties in _ODD_PROPERTIES:
+                await raw.basic_publish(body, routing_key=self.queue, properties=properties)
 
     async def untaken(self) -> int:
         async with await self.connect() as connection, connection.channel() as channel:
