@@ -32,7 +32,9 @@ class App:
 
     def __init__(self, settings: Settings, on_ready: Callable[[str | None], None] | None = None) -> None:
         if settings.database.url is None:
-            raise ValueError("DATABASE_URL is not set; `notifications run` starts an embedded PostgreSQL without it")
+            raise ValueError(
+                "DATABASE_URL is not set; `notifications run` starts an embedded PostgreSQL without it"
+            )
         works = "worker" in settings.process.roles
         self.settings = settings
         self._on_ready = on_ready
@@ -94,7 +96,8 @@ class App:
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
         self._consuming = [
-            asyncio.create_task(transport.run(), name=f"{transport.name} intake") for transport in self.transports
+            asyncio.create_task(transport.run(), name=f"{transport.name} intake")
+            for transport in self.transports
         ]
         return first_key
 

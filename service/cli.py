@@ -110,7 +110,10 @@ def redrive(
 ) -> None:
     """Put dead letters back into the queue of a running service."""
     chosen = {"sender": sender, "error_kind": kind, "limit": limit}
-    body = {"filter": {name: value for name, value in chosen.items() if value is not None}, "dry_run": not yes}
+    body = {
+        "filter": {name: value for name, value in chosen.items() if value is not None},
+        "dry_run": not yes,
+    }
     count = _call(url, key, "/v1/dead-letters/redrive", body)["deliveries"]
     typer.echo(f"{count} deliveries {'are queued again' if yes else 'match; add --yes to queue them again'}")
 
@@ -263,7 +266,9 @@ def _print_welcome(settings: "Settings", first_key: str | None) -> None:
     if first_key is not None:
         lines.append(f"  First API key           {first_key}   (shown once: keep it)")
     elif settings.auth.admin_api_key is None:
-        lines.append("  API key                 shown at the first start; another: notifications keys create NAME")
+        lines.append(
+            "  API key                 shown at the first start; another: notifications keys create NAME"
+        )
     shown = first_key or "$API_KEY"
     lines += [
         "",

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy  # noqa: TC002 - the alias below is used by other modules
+from asyncpg.pool import PoolConnectionProxy
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 

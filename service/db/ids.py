@@ -1,6 +1,6 @@
 """Time-ordered identifiers."""
 
-import os
+import random
 import time
 from datetime import datetime
 from uuid import UUID
@@ -14,8 +14,8 @@ def uuid7(at_ns: int | None = None) -> UUID:
     nanoseconds = time.time_ns() if at_ns is None else at_ns
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     below = rest * 4096 // 1_000_000
-    random = int.from_bytes(os.urandom(8)) & (2**62 - 1)
-    return UUID(int=(milliseconds & (2**48 - 1)) << 80 | _VERSION_7 | below << 64 | _VARIANT | random)
+    chance = random.getrandbits(62)
+    return UUID(int=(milliseconds & (2**48 - 1)) << 80 | _VERSION_7 | below << 64 | _VARIANT | chance)
 
 
 def uuid7_floor(at: datetime) -> UUID:

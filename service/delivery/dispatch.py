@@ -129,7 +129,7 @@ class Dispatcher:
         )
         self._task = asyncio.create_task(self._run(), name=f"dispatch {self.name}")
 
-    async def drain(self, timeout: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Claim nothing more, give back what has not begun, let calls under way finish."""
         self._draining = True
         if self._task is not None:
@@ -137,7 +137,7 @@ class Dispatcher:
             await asyncio.gather(self._task, return_exceptions=True)
         self._release_all()
         if self._sends:
-            await asyncio.wait(self._sends, timeout=timeout)
+            await asyncio.wait(self._sends, timeout=seconds)
         for send in self._sends:
             send.cancel()
         if self._sends:
@@ -249,7 +249,7 @@ class Dispatcher:
         self._held -= 1
         self.in_flight -= 1
         self._busy.discard(key)
-        if (lane := self._lanes[key]):
+        if lane := self._lanes[key]:
             self._make_ready(key, lane[0].lane)
         else:
             del self._lanes[key]
@@ -300,9 +300,9 @@ class Dispatcher:
             return expired(job.attempt, job.parts_done)
         if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
             return Verdict("queued", None, job.attempt, job.parts_done)
-        if job.hold_unknown and not self.sender.capabilities.deduplicates:
-            if not await self._ledger.mark_started(job):
-                return None
+        marked = job.hold_unknown and not self.sender.capabilities.deduplicates
+        if marked and not await self._ledger.mark_started(job):
+            return None
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
             self._ledger.pause(Pause(address_bucket(self.name, job.address), job.spacing))
@@ -347,7 +347,6 @@ class Dispatcher:
                 await self._states.halt(self.name, outcome.reason)
             case Sent(address=str(moved)):
                 log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
-
 
     async def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
         """Leave a sick provider alone: the whole sender, or one address where each is somebody else's."""

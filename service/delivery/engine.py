@@ -23,6 +23,7 @@ from service.settings import DeliverySettings, LimitSettings
 log = logging.getLogger(__name__)
 
 STATE_POLL_SECONDS = 2.0
+RELAY_DRAIN_SECONDS = 5.0
 
 
 class Engine:
@@ -111,9 +112,11 @@ class Engine:
                 await self.ledger.close()
         except TimeoutError:
             self.ledger.abandon()
-            log.error("the database is away: %d deliveries wait for their leases to end", len(self.ledger.held))
+            log.warning(
+                "the database is away: %d deliveries wait for their leases to end", len(self.ledger.held)
+            )
         for relay in self._relays:
-            await relay.close(timeout=5.0)
+            await relay.close(RELAY_DRAIN_SECONDS)
         await self.states.close()
         await self.wakeups.close()
         if self._works:

@@ -17,7 +17,8 @@ Channel = Literal["events", "rejected"]
 @dataclass(frozen=True, slots=True)
 class OutgoingEvent:
     """One message to publish. `type` is the event type (`sent`), `subject` what it is about: events of
-    one subject must arrive in order. `body` is the JSON of a `NotificationEvent` or `RejectedMessage`."""
+    one subject must arrive in order. `body` is the JSON of a `NotificationEvent` or `RejectedMessage`.
+    """
 
     type: str
     subject: str

@@ -120,7 +120,7 @@ class Housekeeping:
             await asyncio.sleep(self._settings.housekeeping_seconds)
 
     async def _repeat(self, step: Callable[[], Awaitable[int]]) -> None:
-        while await step() >= BATCH_ROWS:
+        while await step() >= BATCH_ROWS:  # noqa: ASYNC110 - a breath between batches, nothing to wait for
             await asyncio.sleep(0.01)
 
     async def expire(self) -> int:
@@ -140,9 +140,7 @@ class Housekeeping:
         reason = "the worker was lost while it held this delivery"
         senders: set[str] = set()
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                _RECLAIM, BATCH_ROWS, self._settings.lost_leases_max, GRACE_SECONDS
-            )
+            rows = await connection.fetch(_RECLAIM, BATCH_ROWS, self._settings.lost_leases_max, GRACE_SECONDS)
             for status, event in (("queued", "requeued"), ("unknown", "unknown"), ("failed", "failed")):
                 ids = [row["id"] for row in rows if row["status"] == status]
                 kind = "unknown" if status == "unknown" else "lost"

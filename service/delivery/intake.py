@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from service.contract import Bounds, FieldProblem, NotificationRequest
+from service.db.ids import uuid7
 from service.delivery.dedup import content_hash, explicit_key
 from service.delivery.ledger import Accepted, Entry, Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Refusal, plan
 from service.delivery.rejections import Rejections
-from service.db.ids import uuid7
 from service.errors import Unavailable
 from service.senders.base import BaseSender
 from service.settings import DeliverySettings, LimitSettings
@@ -61,28 +61,40 @@ class Intake:
 
     async def accept(self, submission: Submission, *, wait: bool = False) -> Accepted | Refusal:
         """Store one request. With `wait` it waits for as long as an outage lasts; otherwise it raises
-        `Unavailable` after `DELIVERY_INTAKE_TIMEOUT_SECONDS`."""
-        return (await self.accept_many((submission,), wait=wait))[0]
+        `Unavailable` after `DELIVERY_INTAKE_TIMEOUT_SECONDS`.
+        """
+        judged = self._judge(submission)
+        if isinstance(judged, Refusal):
+            return judged
+        await self._commit((judged,), wait=wait)
+        return judged.answer.result()
 
     async def accept_many(
         self, submissions: Sequence[Submission], *, wait: bool = False
     ) -> list[Accepted | Refusal]:
         """Store many in their order; an answer for each, in the same order."""
-        if not wait and self._ledger.waiting_entries + len(submissions) > self._settings.intake_queue_rows:
-            raise Unavailable(retry_after=RETRY_AFTER_SECONDS)
         judged = [self._judge(submission) for submission in submissions]
-        entries = [entry for entry in judged if isinstance(entry, Entry)]
+        await self._commit([entry for entry in judged if isinstance(entry, Entry)], wait=wait)
+        return [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
+
+    async def _commit(self, entries: Sequence[Entry], *, wait: bool) -> None:
+        """Return when each entry has its answer."""
+        if not wait and self._ledger.waiting_entries + len(entries) > self._settings.intake_queue_rows:
+            raise Unavailable(RETRY_AFTER_SECONDS, "too many requests wait for their commit")
         self._ledger.submit(entries)
         try:
-            async with asyncio.timeout(None if wait else self._settings.intake_timeout_seconds):
+            if wait:
                 for entry in entries:
                     await entry.answer
+            else:
+                async with asyncio.timeout(self._settings.intake_timeout_seconds):
+                    for entry in entries:
+                        await entry.answer
         except TimeoutError:
-            raise Unavailable(retry_after=RETRY_AFTER_SECONDS) from None
+            raise Unavailable(RETRY_AFTER_SECONDS) from None
         finally:
             for entry in entries:
-                entry.answer.cancel()
-        return [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
+                entry.answer.cancel()  # nobody waits any more: what is not under way is dropped
 
     async def reject(self, raw: bytes, *, source: str, problems: Sequence[FieldProblem]) -> UUID:
         """Keep a message that cannot become a notification, and report it. Waits out an outage."""

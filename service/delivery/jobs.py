@@ -61,7 +61,8 @@ def load_content(stored: str | bytes) -> Content:
 @dataclass(slots=True)
 class Job:
     """A delivery leased to this process. `lease_ends` and `slot` are on the event loop's clock, seconds;
-    `slot` is the moment pacing planned for it."""
+    `slot` is the moment pacing planned for it.
+    """
 
     id: int
     notification_id: UUID

@@ -359,7 +359,7 @@ class Ledger:
                     again += await self._write_entries(connection, [entry])
                 except (*TRANSIENT, asyncio.CancelledError):
                     raise
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - its caller gets it
                     _fail(entry, error)
         for _ in batch:
             entries.popleft()
@@ -507,7 +507,11 @@ class Ledger:
             return
         now = asyncio.get_running_loop().time()
         rows = await connection.fetch(
-            order.statement, *order.arguments[:2], self.token, self._settings.lease_seconds, *order.arguments[2:]
+            order.statement,
+            *order.arguments[:2],
+            self.token,
+            self._settings.lease_seconds,
+            *order.arguments[2:],
         )
         jobs = [_job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
         self.held.update({job.id: job for job in jobs})

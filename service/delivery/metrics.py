@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -25,31 +26,56 @@ class Metrics:
             "deliveries_settled", "What became of attempts", ["sender", "event", "kind"], registry=r
         )
         self._calls = Histogram(
-            "sender_call_seconds", "Calls of providers", ["sender", "outcome"], buckets=_CALL_BUCKETS, registry=r
+            "sender_call_seconds",
+            "Calls of providers",
+            ["sender", "outcome"],
+            buckets=_CALL_BUCKETS,
+            registry=r,
         )
         self._latency = Histogram(
-            "delivery_latency_seconds", "From acceptance to sent", ["sender"], buckets=_DELIVERY_BUCKETS, registry=r
+            "delivery_latency_seconds",
+            "From acceptance to sent",
+            ["sender"],
+            buckets=_DELIVERY_BUCKETS,
+            registry=r,
         )
         self.commit_rows = Histogram(
-            "settle_batch_rows", "Verdicts of one group commit", buckets=(1, 2, 5, 10, 50, 100, 500, 1000), registry=r
+            "settle_batch_rows",
+            "Verdicts of one group commit",
+            buckets=(1, 2, 5, 10, 50, 100, 500, 1000),
+            registry=r,
         )
         self.queue_depth = Gauge(
-            "delivery_queue_depth", "Due rows that wait, counted up to a limit", ["sender", "priority"], registry=r
+            "delivery_queue_depth",
+            "Due rows that wait, counted up to a limit",
+            ["sender", "priority"],
+            registry=r,
         )
         self.queue_age = Gauge(
-            "delivery_queue_age_seconds", "How long the oldest due row has waited", ["sender", "priority"], registry=r
+            "delivery_queue_age_seconds",
+            "How long the oldest due row has waited",
+            ["sender", "priority"],
+            registry=r,
         )
         self.pacing_wait = Gauge(
             "pacing_wait_seconds", "Until the account's next free slot", ["sender"], registry=r
         )
-        self.in_flight = Gauge("sender_calls_in_flight", "Calls under way in this process", ["sender"], registry=r)
+        self.in_flight = Gauge(
+            "sender_calls_in_flight", "Calls under way in this process", ["sender"], registry=r
+        )
         self.sender_works = Gauge("sender_works", "1, or 0 while paused or halted", ["sender"], registry=r)
         self.pool = Gauge("database_pool_connections", "Connections of the pool", ["state"], registry=r)
         self.transport_up = Gauge("transport_up", "1 while connected", ["transport"], registry=r)
         self.outbox_rows = Gauge("outbox_rows", "Rows waiting to be published, up to a limit", registry=r)
 
+        # Looking a series up by its labels costs more than counting.
+        self._of_settled = cache(self._settled.labels)
+        self._of_calls = cache(self._calls.labels)
+        self._of_latency = cache(self._latency.labels)
+        self._of_accepted = cache(self._accepted.labels)
+
     def accepted(self, source: str) -> None:
-        self._accepted.labels(_way(source)).inc()
+        self._of_accepted(_way(source)).inc()
 
     def repeated(self) -> None:
         self._repeated.inc()
@@ -58,7 +84,7 @@ class Metrics:
         self._rejected.labels(_way(source)).inc()
 
     def called(self, sender: str, outcome: Outcome, seconds: float) -> None:
-        self._calls.labels(sender, type(outcome).__name__.lower()).observe(seconds)
+        self._of_calls(sender, type(outcome).__name__.lower()).observe(seconds)
 
     def settled(self, batch: Sequence[Settlement]) -> None:
         if batch:
@@ -68,9 +94,9 @@ class Metrics:
             job, verdict = settlement.job, settlement.verdict
             if verdict.event is None:
                 continue
-            self._settled.labels(job.sender, verdict.event, verdict.kind or "").inc()
+            self._of_settled(job.sender, verdict.event, verdict.kind or "").inc()
             if verdict.event == "sent":
-                self._latency.labels(job.sender).observe((now - job.created_at).total_seconds())
+                self._of_latency(job.sender).observe((now - job.created_at).total_seconds())
 
 
 def _way(source: str) -> str:

@@ -22,10 +22,10 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Text,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
 
 ACTIVE = "status IN ('queued', 'sending')"
@@ -54,7 +54,7 @@ class Notification(SQLModel, table=True):
         CheckConstraint("(dedup_key IS NULL) = (content_hash IS NULL)", name="notification_dedup_pair"),
     )
 
-    id: UUID = Field(sa_column=Column(PgUuid, primary_key=True))
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     dedup_key: str | None = Field(default=None, sa_column=Column(Text))
     content_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     request_id: str | None = Field(default=None, sa_column=Column(Text))
@@ -90,20 +90,27 @@ class Delivery(SQLModel, table=True):
         ),
         Index("delivery_lane", "sender", "address", "priority", "id", postgresql_where=text(ACTIVE)),
         Index(
-            "delivery_behind", "sender", "address", "priority", "id",
+            "delivery_behind",
+            "sender",
+            "address",
+            "priority",
+            "id",
             postgresql_where=text("status = 'queued' AND behind"),
         ),
         Index("delivery_leased", "lease_until", postgresql_where=text("status = 'sending'")),
         Index(
-            "delivery_expiring", "expires_at",
+            "delivery_expiring",
+            "expires_at",
             postgresql_where=text("status = 'queued' AND expires_at IS NOT NULL"),
         ),
         Index("delivery_failed", "id", postgresql_where=text("status = 'failed'")),
         Index("delivery_unknown", "id", postgresql_where=text("status = 'unknown'")),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    notification_id: UUID = Field(sa_column=Column(PgUuid, nullable=False))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    notification_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
     position: int = Field(sa_column=Column(SmallInteger, nullable=False))
     sender: str = Field(sa_column=Column(Text, nullable=False))
     address: str = Field(sa_column=Column(Text, nullable=False))
@@ -118,7 +125,7 @@ class Delivery(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     attempt: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
     lost_leases: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
-    lease_token: UUID | None = Field(default=None, sa_column=Column(PgUuid))
+    lease_token: UUID | None = Field(default=None, sa_column=Column(Uuid))
     lease_until: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     provider_ids: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
     error_kind: str | None = Field(default=None, sa_column=Column(Text))
@@ -134,7 +141,9 @@ class DeliveryLog(SQLModel, table=True):
     __tablename__ = "delivery_log"
     __table_args__ = (Index("delivery_log_delivery", "delivery_id", "id"),)
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
     delivery_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     at: datetime = Field(sa_column=_time())
     event: str = Field(sa_column=Column(Text, nullable=False))
@@ -154,7 +163,9 @@ class Outbox(SQLModel, table=True):
     __tablename__ = "outbox"
     __table_args__ = (Index("outbox_next", "transport", "id"),)
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
     transport: str = Field(sa_column=Column(Text, nullable=False))
     channel: str = Field(sa_column=Column(Text, nullable=False))
     types: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
@@ -188,7 +199,7 @@ class Rejection(SQLModel, table=True):
 
     __tablename__ = "rejection"
 
-    id: UUID = Field(sa_column=Column(PgUuid, primary_key=True))
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     at: datetime = Field(sa_column=_time())
     source: str = Field(sa_column=Column(Text, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
@@ -196,4 +207,4 @@ class Rejection(SQLModel, table=True):
     raw: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     replayed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    notification_id: UUID | None = Field(default=None, sa_column=Column(PgUuid))
+    notification_id: UUID | None = Field(default=None, sa_column=Column(Uuid))

@@ -125,7 +125,9 @@ class Operations:
             most = REDRIVE_ROWS if chosen.limit is None else min(REDRIVE_ROWS, chosen.limit - total)
             async with self._database.transaction() as connection:
                 rows = await connection.fetch(
-                    "SELECT d.id " + _DEAD + " ORDER BY d.id LIMIT $6 FOR UPDATE OF d SKIP LOCKED", *arguments, most
+                    "SELECT d.id " + _DEAD + " ORDER BY d.id LIMIT $6 FOR UPDATE OF d SKIP LOCKED",
+                    *arguments,
+                    most,
                 )
                 requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
             total += requeued
@@ -169,6 +171,8 @@ class Operations:
         )
         if isinstance(answer, Accepted):
             await self._database.pool.execute(
-                "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1", rejection_id, answer.id
+                "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1",
+                rejection_id,
+                answer.id,
             )
         return answer

@@ -50,15 +50,15 @@ class Relay:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"outbox {self._publisher.name}")
 
-    async def close(self, timeout: float) -> None:
-        """Publish what is there if the broker takes it within `timeout` seconds, then stop."""
+    async def close(self, seconds: float) -> None:
+        """Publish what is there if the broker takes it within that time, then stop."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._leads and self._publisher.ready:
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds):
                     while await self._move():
                         pass
             except (_RefusedError, *OUTAGE) as error:
@@ -116,7 +116,9 @@ class Relay:
                 await self._publisher.publish(channel, events)
             except Exception as error:
                 raise _RefusedError(repr(error)) from error
-        await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
+        await connection.execute(
+            "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows]
+        )
         return True
 
 

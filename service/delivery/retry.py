@@ -11,7 +11,7 @@ THROTTLE_DEFAULT_SECONDS = 2.0
 REASON_MAX_CHARS = 1_000
 
 
-def judge(
+def judge(  # noqa: PLR0911 - a verdict for each kind of outcome
     job: Job, outcome: Outcome, *, delays: Sequence[float], deduplicates: bool, random: Random
 ) -> Verdict:
     """The verdict on one attempt. Throttling and halting use up no attempt; the rest use one."""
@@ -48,7 +48,9 @@ def jittered(seconds: float, random: Random) -> float:
     return seconds * random.uniform(1 - JITTER, 1 + JITTER)
 
 
-def _later(outcome: NotSent, event: str | None, attempt: int, delay: float, kind: str | None = None) -> Verdict:
+def _later(
+    outcome: NotSent, event: str | None, attempt: int, delay: float, kind: str | None = None
+) -> Verdict:
     return Verdict(
         "queued", event, attempt, outcome.parts, delay,
         kind=kind or event, code=outcome.code, reason=clean(outcome.reason),

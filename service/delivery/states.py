@@ -1,6 +1,7 @@
 """Which senders work: what people paused and what providers halted, shared by all processes."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ class SenderStates:
     async def resume(self, sender: str) -> bool:
         """Let it work again. False: it did."""
         async with self._database.transaction() as connection:
-            gone = await connection.fetchval("DELETE FROM sender_state WHERE sender = $1 RETURNING sender", sender)
+            gone = await connection.fetchval(
+                "DELETE FROM sender_state WHERE sender = $1 RETURNING sender", sender
+            )
             if gone is not None:
                 await self._tell(connection, EventType.SENDER_RESUMED, sender, None)
         await self._refresh()
@@ -119,10 +122,8 @@ class SenderStates:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stale.wait(), self._poll_seconds)
-            except TimeoutError:
-                pass
             self._stale.clear()
             try:
                 await self._refresh()
@@ -134,7 +135,9 @@ class SenderStates:
         self._apply({row["sender"]: SenderStatus(row["state"], row["reason"], row["since"]) for row in rows})
 
     def _apply(self, states: dict[str, SenderStatus]) -> None:
-        changed = {name for name in states.keys() | self._states.keys() if states.get(name) != self._states.get(name)}
+        changed = {
+            name for name in states.keys() | self._states.keys() if states.get(name) != self._states.get(name)
+        }
         self._states = states
         for name in changed & self._listeners.keys():
             self._listeners[name]()

@@ -1,6 +1,7 @@
 """Sending: order, retries, throttling, halting, fallback, unknown outcomes, expiry."""
 
 import asyncio
+import itertools
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -115,7 +116,11 @@ async def test_the_next_sender_of_a_chain_takes_over_when_one_fails_for_good(sta
         "a", sender=["TG", "WEBHOOK", "CONSOLE"], to={"addresses": {"WEBHOOK": "elsewhere"}}
     )
     await bench.until(accepted, "failed", "failed", "sent")
-    assert [sender.calls[0].address for sender in (first, second, third)] == ["default", "elsewhere", "default"]
+    assert [sender.calls[0].address for sender in (first, second, third)] == [
+        "default",
+        "elsewhere",
+        "default",
+    ]
 
 
 async def test_an_unknown_outcome_is_sent_again_by_default(start_bench: StartBench) -> None:
@@ -193,7 +198,9 @@ async def test_send_at_is_kept_to_and_holds_up_nobody(start_bench: StartBench) -
     assert sender.bodies == ["now", "later"]
 
 
-async def test_the_account_rate_and_the_address_spacing_are_kept_over_replicas(start_bench: StartBench) -> None:
+async def test_the_account_rate_and_the_address_spacing_are_kept_over_replicas(
+    start_bench: StartBench,
+) -> None:
     sender = ScriptedSender(rate=50, spacing=0.3)
     one, two = await start_bench(sender), await start_bench(sender)
     accepted = [
@@ -207,7 +214,7 @@ async def test_the_account_rate_and_the_address_spacing_are_kept_over_replicas(s
     assert busiest <= 50
     for chat in range(12):
         own = [call.at for call in sender.calls if call.address == f"chat{chat}"]
-        assert min(b - a for a, b in zip(own, own[1:], strict=False)) >= 0.28
+        assert min(b - a for a, b in itertools.pairwise(own)) >= 0.28
 
 
 async def test_an_urgent_message_overtakes_a_paced_backlog(start_bench: StartBench) -> None:
@@ -262,7 +269,9 @@ async def test_a_sick_provider_is_probed_with_single_calls_and_recovers(start_be
     assert not bench.engine.dispatchers["TG"].sick
 
 
-async def test_one_sick_address_leaves_the_others_alone_where_each_is_its_own(start_bench: StartBench) -> None:
+async def test_one_sick_address_leaves_the_others_alone_where_each_is_its_own(
+    start_bench: StartBench,
+) -> None:
     sender = ScriptedSender(capabilities=Capabilities(ordered=False, one_provider=False))
     bench = await start_bench(sender, retry_delays_seconds=(0.05,) * 9)
     for number in range(30):

@@ -75,7 +75,11 @@ async def test_a_rejection_is_kept_reported_and_replayed_once_corrected(start_be
     rejection = await bench.engine.intake.reject(raw, source="rabbit:q", problems=[problem])
     await wait_until(lambda: any(event["id"] == str(rejection) for event in bench.publisher.published))
     report = bench.publisher.published[-1]
-    assert (report["encoding"], report["size"], report["reason"]) == ("base64", len(raw), "bdy: is not a field")
+    assert (report["encoding"], report["size"], report["reason"]) == (
+        "base64",
+        len(raw),
+        "bdy: is not a field",
+    )
     with pytest.raises(ContractError):
         await bench.engine.operations.replay(rejection)
     corrected = b'{"body": "a", "sender": "TG"}'

@@ -37,6 +37,7 @@ QUICK = {
     "CONSOLE_ENABLED": "false",
 }
 UNPACED = {"TG_RATE": "0", "TG_CHAT_RATE": "0", "TG_GROUP_RATE": "0"}
+# A message that no queue takes yet counts as not published, too.
 BROKER_AWAY = (OSError, TimeoutError, aio_pika.exceptions.AMQPError, aiormq.exceptions.AMQPError, RuntimeError)
 
 Message = dict[str, Any]
@@ -90,6 +91,15 @@ async def query(url: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
         await connection.close()
 
 
+async def execute(url: str, sql: str) -> None:
+    """Statements without results, over a connection of their own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 async def value(url: str, sql: str, *arguments: object) -> Any:
     return (await query(url, sql, *arguments))[0][0]
 
@@ -114,7 +124,7 @@ async def _publish_once(
 ) -> list[int]:
     connection = await aio_pika.connect(url, timeout=5)
     try:
-        channel = await connection.channel(publisher_confirms=True)
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
 
         async def one(number: int) -> int | None:
             body, message_id = messages[number]
@@ -131,7 +141,7 @@ async def _publish_once(
         for start in range(0, len(waiting), 100):
             some = await asyncio.gather(*(one(number) for number in waiting[start : start + 100]))
             left += [number for number in some if number is not None]
-            if len(left) > 0:
+            if left:
                 return left + waiting[start + 100 :]
         return left
     finally:

@@ -65,10 +65,10 @@ async def _notification_ids(url: str) -> set[str]:
 @pytest.mark.parametrize("ids", [True, False], ids=["id", "message_id"])
 async def test_rabbitmq_and_sigkill(
     ids: bool,
-    start_service: StartService,
     rabbit_node: RabbitNode,
     crashable_postgres: CrashablePostgres,
     telegram: TelegramProcess,
+    start_service: StartService,
 ) -> None:
     """SIGKILL of the service, restarts of RabbitMQ and PostgreSQL: nothing is lost, and what comes twice was in flight."""
     count, kills, restarts = size(2_000, 20_000), size(3, 10), size(1, 2)
@@ -84,12 +84,12 @@ async def test_rabbitmq_and_sigkill(
         for turn in range(kills):
             await _progress(telegram, count * (turn + 1) // (kills + 2))
             killed.append(await kill_and_look(service, telegram, url))
-            if turn < restarts:
-                await _restart_a_server(turn, rabbit_node, crashable_postgres)
+            if 0 < turn < restarts:
+                await _restart_servers(rabbit_node, crashable_postgres, kill=False)
             await asyncio.to_thread(service.start)
-        # And once more under a living service.
+        # And under a living service.
         await _progress(telegram, count * (kills + 1) // (kills + 2))
-        await _restart_a_server(restarts, rabbit_node, crashable_postgres)
+        await _restart_servers(rabbit_node, crashable_postgres, kill=True)
         await publishing
         texts = await arrived(telegram, {body["body"] for body, _ in messages}, DEADLINE)
         await settled(url, DEADLINE)
@@ -106,21 +106,21 @@ async def test_rabbitmq_and_sigkill(
     assert not {text for text, times in texts.items() if times > 1 + allowed[text]}
 
 
-async def _restart_a_server(turn: int, rabbit_node: RabbitNode, postgres: CrashablePostgres) -> None:
-    """RabbitMQ and PostgreSQL at the same time; PostgreSQL now in order, now by SIGKILL."""
+async def _restart_servers(rabbit_node: RabbitNode, postgres: CrashablePostgres, *, kill: bool) -> None:
+    """RabbitMQ and PostgreSQL at the same time."""
 
     def restart_postgres() -> None:
-        if turn % 2:
-            postgres.stop()
-        else:
+        if kill:
             postgres.kill()
+        else:
+            postgres.stop()
         postgres.start()
 
     await asyncio.gather(asyncio.to_thread(rabbit_node.restart), asyncio.to_thread(restart_postgres))
 
 
 async def test_rabbitmq_and_sigterm(
-    start_service: StartService, rabbit_node: RabbitNode, database_url: str, telegram: TelegramProcess
+    rabbit_node: RabbitNode, database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """An orderly stop loses nothing and repeats nothing."""
     count, stops = size(2_000, 20_000), size(3, 10)
@@ -144,7 +144,7 @@ async def test_rabbitmq_and_sigterm(
 
 
 async def test_kafka_and_sigkill(
-    start_service: StartService, kafka_mock: KafkaMock, database_url: str, telegram: TelegramProcess
+    kafka_mock: KafkaMock, database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """The same through Kafka: records are known by topic, partition and offset."""
     count, kills = size(2_000, 20_000), size(2, 10)
@@ -174,7 +174,7 @@ async def test_kafka_and_sigkill(
 
 
 async def test_unknown_outcomes_are_held(
-    start_service: StartService, rabbit_node: RabbitNode, database_url: str, telegram: TelegramProcess
+    rabbit_node: RabbitNode, database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """With `on_unknown: hold` nothing arrives twice, and REST lists exactly what was in flight."""
     count, kills = size(1_000, 20_000), size(3, 10)

@@ -15,6 +15,8 @@ from service.delivery.retry import REASON_MAX_CHARS, judge
 from service.senders.base import Gone, Halted, Outcome, Refused, Retry, Sent, Throttled, Unknown
 
 DELAYS = (1.0, 5.0, 30.0)
+DAY_ONE = datetime(1970, 1, 2)  # noqa: DTZ001 - hypothesis adds the zone
+DAY_LAST = datetime(2500, 1, 1)  # noqa: DTZ001
 CONTENT = Content("", "body", "plain", (), (), None, {})
 
 
@@ -63,9 +65,7 @@ def test_unknown_is_held_only_when_asked_and_only_without_deduplication() -> Non
 
 @given(st.integers(0, 2), st.integers())
 def test_delays_follow_the_schedule_within_a_fifth(attempt: int, seed: int) -> None:
-    found = judge(
-        job(attempt), Retry(reason=""), delays=DELAYS, deduplicates=False, random=Random(seed)
-    )
+    found = judge(job(attempt), Retry(reason=""), delays=DELAYS, deduplicates=False, random=Random(seed))
     assert DELAYS[attempt] * 0.8 <= found.delay <= DELAYS[attempt] * 1.2
 
 
@@ -119,7 +119,7 @@ def test_ids_sort_by_time(one: int, two: int) -> None:
         assert uuid7(first) < uuid7(second)
 
 
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1), timezones=st.just(UTC)))
+@given(st.datetimes(DAY_ONE, DAY_LAST, timezones=st.just(UTC)))
 def test_the_floor_of_a_moment_separates_older_from_newer(at: datetime) -> None:
     nanoseconds = int(at.timestamp() * 1000) * 1_000_000
     assert uuid7(nanoseconds - 1_000_000) < uuid7_floor(at) <= uuid7(nanoseconds)
