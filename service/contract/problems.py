@@ -12,7 +12,6 @@ from service.contract.request import (
     HTTPS,
     ID_MAX_CHARS,
     LINE,
-    MAX_NUMBER_BITS,
     NAME_MAX_CHARS,
     NOT_BLANK,
     Addresses,
@@ -81,6 +80,7 @@ _REQUEST_WORDING = Wording(
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_CHARS = 80
+_SHOWN_BITS = 256
 _PROBLEM_TEXTS = {
     "missing": "is required",
     "string_type": "is not text",
@@ -147,8 +147,8 @@ def _problem_of(path: Path, detail: ErrorDetails, wording: Wording) -> FieldProb
 
 
 def _shown(value: str | float) -> str:
-    """The beginning of a value; integers beyond what Python turns into text are only named."""
-    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+    """The beginning of a value. Python does not even turn the hugest integers into text."""
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return "a huge number"
     shown = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str) else value)
     return shown if len(shown) <= _SHOWN_CHARS else shown[:_SHOWN_CHARS] + "…"

@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError, to_json
@@ -32,8 +33,6 @@ CHAIN_MAX_SENDERS = 8
 BUTTON_TEXT_MAX_CHARS = 64
 URL_MAX_CHARS = 2_048
 NAME_MAX_CHARS = 128
-MAX_NUMBER_BITS = 1_023
-"""Integers up to here have a neighbour among doubles: every reader of JSON can take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +227,17 @@ class NotificationRequest(_Strict):
                     {"field": field, "count": count, "most": most},
                 )
 
-    def _judge_metadata(self, bounds: Bounds) -> None:
-        if not _is_portable(self.metadata):
+    @field_validator("metadata")
+    @classmethod
+    def _portable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {key: _portable(item) for key, item in value.items()}
+        except OverflowError:
             raise PydanticCustomError(
-                "number_range",
-                "has a number that not every reader of JSON can hold; accepted: up to ±1.7e308, no NaN",
-                {"field": "metadata"},
-            )
+                "number_range", "has a number that no double can hold; accepted: up to ±1.7e308, no NaN"
+            ) from None
+
+    def _judge_metadata(self, bounds: Bounds) -> None:
         if (size := len(to_json(self.metadata))) > bounds.metadata_bytes:
             raise PydanticCustomError(
                 "too_large",
@@ -274,12 +277,14 @@ def _too_long(field: str, length: int, most: int) -> PydanticCustomError:
     )
 
 
-def _is_portable(value: object) -> bool:
-    """Whether every number in it is one that a double can at least come near to."""
+def _portable(value: Any) -> Any:
+    """The value with numbers as every reader of JSON takes them: integers of 64 bits, or else doubles."""
     if isinstance(value, dict):
-        return all(map(_is_portable, value.values()))
+        return {key: _portable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return all(map(_is_portable, value))
-    if isinstance(value, float):
-        return isfinite(value)
-    return not isinstance(value, int) or value.bit_length() < MAX_NUMBER_BITS
+        return [_portable(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    if isinstance(value, float) and not isfinite(value):
+        raise OverflowError
+    return value

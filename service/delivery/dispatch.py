@@ -305,7 +305,7 @@ class Dispatcher:
             return None
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
-            self._ledger.pause(Pause(address_bucket(self.name, job.address), job.spacing))
+            self._ledger.pause(Pause(address_bucket(self.name, job.pacing_key), job.spacing))
         began = loop.time()
         outcome = await self._call(job)
         self._metrics.called(self.name, outcome, loop.time() - began)
@@ -338,7 +338,7 @@ class Dispatcher:
         match outcome:
             case Throttled(scope=Scope.ADDRESS):
                 seconds = throttle_seconds(outcome)
-                self._pause_address(job.address, seconds)
+                self._pause_address(job.pacing_key, seconds)
             case Throttled():
                 seconds = throttle_seconds(outcome)
                 log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
@@ -361,7 +361,7 @@ class Dispatcher:
         breaker = self._address_breakers.setdefault(job.address, Breaker())
         pause = breaker.record(outcome, began=began, now=now)
         if pause is not None:
-            self._pause_address(job.address, pause)
+            self._pause_address(job.pacing_key, pause)
         elif not breaker.sick and not breaker.probing:
             del self._address_breakers[job.address]
 
@@ -375,9 +375,9 @@ class Dispatcher:
         self.hush(seconds)
         await self._states.announce_pause(self.name, seconds)
 
-    def _pause_address(self, address: str, seconds: float) -> None:
-        self._ledger.pause(Pause(address_bucket(self.name, address), seconds))
-        for key in [key for key in self._lanes if key[0] == address]:
+    def _pause_address(self, pacing_key: str, seconds: float) -> None:
+        self._ledger.pause(Pause(address_bucket(self.name, pacing_key), seconds))
+        for key in [key for key, lane in self._lanes.items() if lane and lane[0].pacing_key == pacing_key]:
             self._release_lane(key, seconds)
 
 

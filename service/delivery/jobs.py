@@ -75,6 +75,7 @@ class Job:
     expires_at: datetime | None
     hold_unknown: bool
     spacing: float
+    pacing_key: str
     attempt: int
     parts_done: tuple[str, ...]
     lease_ends: float
@@ -139,6 +140,6 @@ def account_bucket(sender: str) -> str:
     return f"account:{sender}"
 
 
-def address_bucket(sender: str, address: str) -> str:
-    """The pacing bucket of one address."""
-    return f"address:{sender}:{address}"
+def address_bucket(sender: str, pacing_key: str) -> str:
+    """The pacing bucket of one address, or of those that share a key."""
+    return f"address:{sender}:{pacing_key}"

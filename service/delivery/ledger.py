@@ -379,6 +379,7 @@ class Ledger:
             self._transports,
             self.token,
             self._settings.lease_seconds,
+            [entry.plan.route[0].pacing_key for entry in batch],
         )
         self.last_commit_at = now
         made = {row["notification_id"]: row for row in rows}
@@ -531,7 +532,9 @@ def _logged(settlement: Settlement) -> str | None:
 
 
 def _route_json(plan: Plan) -> str:
-    return orjson.dumps([[hop.sender, hop.address, hop.spacing] for hop in plan.route]).decode()
+    return orjson.dumps(
+        [[hop.sender, hop.address, hop.spacing, hop.pacing_key] for hop in plan.route]
+    ).decode()
 
 
 def _answer(entry: Entry, answer: Accepted | Refusal) -> None:
@@ -566,6 +569,7 @@ def _job_of_entry(entry: Entry, row: asyncpg.Record, lease_ends: float) -> Job:
         expires_at=request.expires_at,
         hold_unknown=request.on_unknown == "hold",
         spacing=hop.spacing,
+        pacing_key=hop.pacing_key,
         attempt=0,
         parts_done=(),
         lease_ends=lease_ends,
@@ -585,6 +589,7 @@ def _job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: flo
         expires_at=row["expires_at"],
         hold_unknown=row["hold_unknown"],
         spacing=row["spacing"],
+        pacing_key=row["pacing_key"],
         attempt=row["attempt"],
         parts_done=tuple(row["provider_ids"]),
         lease_ends=now + lease_seconds,

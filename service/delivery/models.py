@@ -43,7 +43,7 @@ class Notification(SQLModel, table=True):
 
     `id` is a UUIDv7, so that age is a range of the primary key. `dedup_key` is the named key of
     `delivery.dedup`; `content_hash` tells a repeat from another message under the same key.
-    `route` is the fallback chain: [[sender, address, spacing seconds], …].
+    `route` is the fallback chain: [[sender, address, spacing seconds, pacing key], …].
     """
 
     __tablename__ = "notification"
@@ -70,7 +70,7 @@ class Delivery(SQLModel, table=True):
 
     Order within a lane (sender, address, priority) is the order of `id`. `due_at` is when to look
     at the row next; `behind` marks that it waits only for an earlier row of its lane. `spacing` is
-    the least number of seconds between two messages to the address.
+    the least number of seconds between two messages with the same `pacing_key`.
     """
 
     __tablename__ = "delivery"
@@ -120,6 +120,7 @@ class Delivery(SQLModel, table=True):
     behind: bool = Field(default=False, nullable=False)
     started: bool = Field(default=False, nullable=False)
     spacing: float = Field(default=0.0, sa_column=Column(Float, nullable=False))
+    pacing_key: str = Field(sa_column=Column(Text, nullable=False))
     send_at: datetime = Field(sa_column=_time())
     due_at: datetime = Field(sa_column=_time())
     expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))

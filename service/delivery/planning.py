@@ -24,11 +24,12 @@ def refuse(code: RefusalCode, field: str, problem: str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One link of the fallback chain. `spacing`: least seconds between two messages to the address."""
+    """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`."""
 
     sender: str
     address: str
     spacing: float
+    pacing_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,4 @@ def _hop(request: NotificationRequest, name: str, senders: Mapping[str, BaseSend
         address = sender.check_address(address)
     except AddressError as error:
         return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
-    return Hop(name, address, sender.address_spacing(address))
+    return Hop(name, address, sender.address_spacing(address), sender.pacing_key(address))

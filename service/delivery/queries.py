@@ -16,11 +16,11 @@ WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[], $14::bool[],
-        $15::float8[], $16::bool[], $17::bool[], $18::text[]
+        $15::float8[], $16::bool[], $17::bool[], $18::text[], $22::text[]
     ) WITH ORDINALITY AS t(
         id, dedup_key, content_hash, request_id, source, content, route, category,
         sender, address, priority, send_at, expires_at, hold_unknown,
-        spacing, offered, ordered, event, ord)
+        spacing, offered, ordered, event, pacing_key, ord)
 ), fresh AS (
     INSERT INTO notification (id, dedup_key, content_hash, request_id, source, content, route, category, created_at)
     SELECT id, dedup_key, content_hash, request_id, source, content::json, route::jsonb, category, now()
@@ -35,15 +35,15 @@ WITH item AS (
               AND e.lease_token IS DISTINCT FROM $20
         ) AND NOT EXISTS (
             SELECT 1 FROM pacing_bucket b
-            WHERE b.bucket = 'address:' || i.sender || ':' || i.address AND b.next_at > now()
+            WHERE b.bucket = 'address:' || i.sender || ':' || i.pacing_key AND b.next_at > now()
         ) AS leased
     FROM item i JOIN fresh USING (id)
 ), made AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
-        send_at, due_at, expires_at, lease_token, lease_until, created_at,
+        pacing_key, send_at, due_at, expires_at, lease_token, lease_until, created_at,
         behind, started, attempt, lost_leases)
     SELECT id, 0, sender, address, priority, CASE WHEN leased THEN 'sending' ELSE 'queued' END, hold_unknown,
-        spacing, coalesce(send_at, now()), coalesce(send_at, now()), expires_at,
+        spacing, pacing_key, coalesce(send_at, now()), coalesce(send_at, now()), expires_at,
         CASE WHEN leased THEN $20::uuid END, CASE WHEN leased THEN now() + $21 * interval '1 second' END, now(),
         false, false, 0, 0
     FROM placed ORDER BY ord
@@ -74,15 +74,15 @@ WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])
 #
 # A lane's rows may be taken only from its head on: `fence` is the first row of each lane that is in
 # the way, waiting or held by another process. What stands behind it is put off until the fence can
-# have moved, with `behind` set so that settling the fence wakes it at once. A row whose address is
-# paced (`spacing`) is taken one at a time, when its bucket allows it.
+# have moved, with `behind` set so that settling the fence wakes it at once. Rows with
+# `spacing` are taken one at a time for each pacing key, when its bucket allows it.
 _CLAIM = """
 WITH {budget},
 cand AS MATERIALIZED (
     SELECT d.*
     FROM (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS lane(priority)
     CROSS JOIN LATERAL (
-        SELECT q.id, q.address, q.priority, q.spacing, q.due_at, q.send_at
+        SELECT q.id, q.address, q.priority, q.spacing, q.pacing_key, q.due_at, q.send_at
         FROM delivery q
         WHERE q.sender = $1 AND q.status = 'queued' AND q.priority = lane.priority AND q.due_at <= now()
           AND (SELECT n FROM budget) > 0
@@ -94,17 +94,18 @@ cand AS MATERIALIZED (
 ), {fence}
 judged AS (
     SELECT c.*, f.id AS fence_id, f.status AS fence_status, f.due_at AS fence_due, b.next_at AS address_next,
-        row_number() OVER lane AS rank, min(c.due_at) OVER lane_all AS lane_due
+        row_number() OVER lane AS rank, row_number() OVER pace AS turn, min(c.due_at) OVER lane_all AS lane_due
     FROM cand c
     LEFT JOIN fence f ON f.address = c.address AND f.priority = c.priority
-    LEFT JOIN pacing_bucket b ON b.bucket = 'address:' || $1 || ':' || c.address
-    WINDOW lane AS ({lane} ORDER BY c.id), lane_all AS ({lane})
+    LEFT JOIN pacing_bucket b ON b.bucket = 'address:' || $1 || ':' || c.pacing_key
+    WINDOW lane AS ({lane} ORDER BY c.id), lane_all AS ({lane}),
+        pace AS (PARTITION BY c.pacing_key ORDER BY c.priority, c.id)
 ), free AS (
     SELECT *, (fence_id IS NULL OR id < fence_id) AND coalesce(address_next <= now(), true)
-        AND (spacing = 0 OR rank = 1) AS ok
+        AND (spacing = 0 OR turn = 1) AS ok
     FROM judged
 ), picked AS (
-    SELECT id, priority, address, spacing, row_number() OVER (ORDER BY priority, lane_due, address, id) - 1 AS slot
+    SELECT id, priority, address, spacing, pacing_key, row_number() OVER (ORDER BY priority, lane_due, address, id) - 1 AS slot
     FROM free WHERE ok
     ORDER BY priority, lane_due, address, id
     LIMIT (SELECT n FROM budget)
@@ -112,7 +113,7 @@ judged AS (
     UPDATE delivery d SET behind = f.rank > 1 OR coalesce(f.fence_id < f.id, false), due_at = CASE
         WHEN f.fence_id < f.id AND f.fence_status = 'queued' AND f.fence_due > now() THEN f.fence_due
         WHEN f.spacing > 0 AND coalesce(f.fence_id > f.id, true)
-            THEN greatest(f.address_next, now()) + (f.rank - 1) * f.spacing * interval '1 second'
+            THEN greatest(f.address_next, now()) + (f.turn - 1) * f.spacing * interval '1 second'
         WHEN f.address_next > now() THEN f.address_next
         ELSE now() + least(greatest((now() - f.send_at) / 2, interval '0.25 second'), interval '1 minute')
         END
@@ -120,15 +121,15 @@ judged AS (
 ), {spend}
 spaced AS (
     INSERT INTO pacing_bucket (bucket, next_at)
-    SELECT 'address:' || $1 || ':' || address,
+    SELECT 'address:' || $1 || ':' || pacing_key,
         max((SELECT start FROM budget) + (slot * (SELECT every FROM budget) + spacing) * interval '1 second')
-    FROM picked WHERE spacing > 0 GROUP BY address
+    FROM picked WHERE spacing > 0 GROUP BY pacing_key
     ON CONFLICT (bucket) DO UPDATE SET next_at = greatest(pacing_bucket.next_at, excluded.next_at)
 ), taken AS (
     UPDATE delivery d SET status = 'sending', behind = false, lease_token = $3,
         lease_until = now() + $4 * interval '1 second'
     FROM picked p WHERE d.id = p.id
-    RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.attempt,
+    RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.pacing_key, d.attempt,
         d.provider_ids, p.slot
 )
 SELECT t.*, n.request_id, n.content, n.created_at,
@@ -231,9 +232,9 @@ WITH verdict AS (
     FROM verdict v JOIN settled USING (id) WHERE v.logged IS NOT NULL ORDER BY v.ord
 ), fallback AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
-        send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases)
+        pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases)
     SELECT s.notification_id, s.position + 1, hop ->> 0, hop ->> 1, s.priority, 'queued', s.hold_unknown,
-        (hop ->> 2)::float8, now(), now(), s.expires_at, now(), false, false, 0, 0
+        (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0
     FROM settled s JOIN notification n ON n.id = s.notification_id
     CROSS JOIN LATERAL (SELECT n.route -> (s.position + 1) AS hop) h
     WHERE s.status = 'failed' AND hop IS NOT NULL

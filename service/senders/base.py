@@ -182,6 +182,10 @@ class BaseSender(ABC):
         """The texts `send` would send, one for each call of the provider. Nothing is sent."""
         return ["\n\n".join(text for text in (message.title, message.body) if text)]
 
+    def pacing_key(self, address: str) -> str:
+        """Addresses with one key share the spacing and the pauses: the topics of one group, say."""
+        return address
+
     async def open(self) -> None:
         """Make the connections. Called once before the first `send`; must not fail because a provider is down."""
 

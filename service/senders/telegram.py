@@ -108,6 +108,9 @@ class TelegramSender(BaseSender):
     async def preview(self, message: Message) -> Sequence[str]:
         return [part.written for part in await _compose(message)]
 
+    def pacing_key(self, address: str) -> str:
+        return address.partition(":")[0]
+
     async def open(self) -> None:
         if self._bot is None:
             # Importing aiogram takes seconds of CPU.

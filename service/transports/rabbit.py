@@ -75,7 +75,7 @@ class RabbitTransport(SupervisedTransport):
         broker = RabbitBroker(
             f"{self._settings.url}?heartbeat={HEARTBEAT_SECONDS}",
             timeout=CONNECT_SECONDS,
-            on_close=[lambda *_: self._on_lost()],
+            on_close=[self._loss()],
             specification_url=SPECIFICATION_URL,
             description="RabbitMQ",
             logger=None,
@@ -177,14 +177,14 @@ class RabbitTransport(SupervisedTransport):
         """A channel of the inner client, on which a message costs half of what it costs the layers above."""
         outer = await connection.channel()
         # Nothing is restored by the client: a session is replaced as a whole.
-        outer.close_callbacks.add(lambda *_: self._on_lost())
+        outer.close_callbacks.add(self._loss())
         self._channels.append(outer)
         return await outer.get_underlay_channel()
 
     async def _consume(self, channel: AbstractChannel) -> None:
         self._acks = AckGroup(channel)
         self._consuming = channel
-        channel.on_consumer_cancel_callbacks.add(lambda _: self._on_lost())
+        channel.on_consumer_cancel_callbacks.add(self._loss())
         await channel.basic_qos(prefetch_count=self._settings.prefetch)
         consumer = await channel.basic_consume(self._settings.queue_name, self._deliver)
         self._consumer_tag = consumer.consumer_tag or ""

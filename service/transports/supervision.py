@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.delivery.events import Channel, OutgoingEvent
 
@@ -83,16 +83,22 @@ class SupervisedTransport(ABC):
     async def _tear_down(self) -> None:
         """Disconnect whatever is connected, and be able to open again."""
 
-    def _on_lost(self) -> None:
-        """For the client's callback: the connection is gone."""
-        self.ready = False
-        self._lost.set()
+    def _loss(self) -> Callable[..., None]:
+        """A callback for the client of the present session: its connection is gone."""
+        lost = self._lost
+
+        def on_lost(*_: object) -> None:
+            lost.set()
+            # A late word about an earlier session says nothing about this one.
+            if lost is self._lost:
+                self.ready = False
+
+        return on_lost
 
     async def _supervise(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                self._lost.clear()
                 async with asyncio.timeout(OPEN_SECONDS):
                     self.detail = await self._open()
                 self.ready = True
@@ -117,6 +123,7 @@ class SupervisedTransport(ABC):
     async def _leave(self, detail: str) -> None:
         self.ready = False
         self.detail = detail
+        self._lost = asyncio.Event()
         try:
             async with asyncio.timeout(TEAR_DOWN_SECONDS):
                 await self._tear_down()

@@ -298,3 +298,25 @@ async def test_pausing_one_lane_of_an_address_pauses_its_urgent_one_too(start_be
     late = [call.body for call in sender.calls if call.at > sender.calls[0].at + 0.5]
     assert sorted(late) == ["a", "c", "d"]
     assert [body for body in sender.bodies if body in "bcd"] == ["b", "c", "d"]
+
+
+class TopicSender(ScriptedSender):
+    """Addresses GROUP:TOPIC of one group share its limit."""
+
+    def pacing_key(self, address: str) -> str:
+        return address.partition(":")[0]
+
+
+async def test_the_topics_of_a_group_share_its_limit(start_bench: StartBench) -> None:
+    sender = TopicSender(spacing=0.4)
+    bench = await start_bench(sender)
+    accepted = [await bench.accept(str(n), to=f"-1:{n % 3}") for n in range(6)]
+    elsewhere = await bench.accept("elsewhere", to="-2:1")
+    await bench.until(elsewhere, "sent", deadline=1)
+    for one in accepted:
+        await bench.until(one, "sent")
+    times = [call.at for call in sender.calls if call.address.startswith("-1:")]
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 0.38
+    for topic in range(3):
+        own = [call.body for call in sender.calls if call.address == f"-1:{topic}"]
+        assert own == sorted(own)

@@ -30,6 +30,7 @@ def load() -> ctypes.CDLL:
         ("rd_kafka_mock_cluster_bootstraps", text, [pointer]),
         ("rd_kafka_mock_broker_set_down", number, [pointer, ctypes.c_int32]),
         ("rd_kafka_mock_broker_set_up", number, [pointer, ctypes.c_int32]),
+        ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, [pointer, ctypes.c_int32]),
         ("rd_kafka_mock_topic_create", number, [pointer, text, number, number]),
     ):
         function = getattr(rd, name)
@@ -47,6 +48,7 @@ def start(rd: ctypes.CDLL) -> SimpleNamespace:
     if not client:
         sys.exit(error.value.decode())
     cluster = rd.rd_kafka_handle_mock_cluster(client)
+    rd.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0)
     return SimpleNamespace(client=client, cluster=cluster)
 
 

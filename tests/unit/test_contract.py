@@ -184,6 +184,14 @@ def test_numbers_that_other_readers_of_json_cannot_hold_are_refused(number: str)
         parse_request(json.dumps(SEED)[:-1] + f', "metadata": {{"deep": [{number}]}}}}')
 
 
+def test_integers_beyond_64_bits_are_kept_as_doubles() -> None:
+    request = parse_request(
+        json.dumps({**SEED, "metadata": {"far": [10**30], "near": 2**63 - 1, "flag": True}})
+    )
+    assert request.metadata == {"far": [1e30], "near": 2**63 - 1, "flag": True}
+    assert isinstance(request.metadata["far"][0], float)
+
+
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"null", b"[]", b"5", b'"text"', b"\xff\xfe\x00", b"\x00", "\ud800", b"[" * 100_000]
 )

@@ -102,6 +102,7 @@ HTML = {
     ),
     "table": ("<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>", "a | b\n1 | 2"),
     "image": ('<img src="https://x/c.png" alt="cat">', '<a href="https://x/c.png">cat</a>'),
+    "white space after a bullet": ("<ul><li>\n  a</li><li>\n<p>b</p></li></ul>", "• a\n• b"),
     "rule": ("a<hr>b", "a\n\n———\n\nb"),
     "unseen": ("<style>b{}</style><script>alert('<b>')</script>a<title>t</title>", "a"),
     "unknown tags": ("<font color=red>a</font><blink>b", "ab"),

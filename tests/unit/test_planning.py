@@ -23,6 +23,9 @@ class Postbox(BaseSender):
     def address_spacing(self, address: str) -> float:
         return 2.0 if address.startswith("9") else 0.0
 
+    def pacing_key(self, address: str) -> str:
+        return address[:1]
+
     async def send(self, message: Message) -> Outcome:
         return Sent()
 
@@ -41,16 +44,16 @@ def refusal(**fields: Any) -> tuple[str, str, str]:
 
 
 def test_the_default_address_serves_where_none_is_given() -> None:
-    assert planned(sender="ONE") == Plan((Hop("ONE", "11", 0.0),))
+    assert planned(sender="ONE") == Plan((Hop("ONE", "11", 0.0, "1"),))
 
 
 def test_the_address_is_brought_into_its_canonical_form() -> None:
-    assert planned(sender="TWO", to="0094") == Plan((Hop("TWO", "94", 2.0),))
+    assert planned(sender="TWO", to="0094") == Plan((Hop("TWO", "94", 2.0, "9"),))
 
 
 def test_each_sender_of_a_chain_has_its_own_address_or_its_default() -> None:
     assert planned(sender=["TWO", "ONE"], to={"addresses": {"TWO": "5"}}) == Plan(
-        (Hop("TWO", "5", 0.0), Hop("ONE", "11", 0.0))
+        (Hop("TWO", "5", 0.0, "5"), Hop("ONE", "11", 0.0, "1"))
     )
 
 

@@ -23,7 +23,8 @@ CONTENT = Content("", "body", "plain", (), (), None, {})
 def job(attempt: int = 0, *, hold: bool = False) -> Job:
     return Job(
         id=1, notification_id=UUID(int=1), request_id=None, sender="TG", address="1", lane=2, content=CONTENT,
-        created_at=datetime.now(UTC), expires_at=None, hold_unknown=hold, spacing=0.0, attempt=attempt,
+        created_at=datetime.now(UTC), expires_at=None, hold_unknown=hold, spacing=0.0,
+        pacing_key="1", attempt=attempt,
         parts_done=(), lease_ends=0.0,
     )  # fmt: skip
 

@@ -55,9 +55,8 @@ class KafkaRig(TransportRig):
         await asyncio.to_thread(self._produce, bodies, [])
 
     async def publish_oddly(self, body: bytes) -> None:
-        await asyncio.to_thread(
-            self._produce, (body,), [("a", b"\xff\xfe"), ("a", None), ("content-type", b"\x00")]
-        )
+        for headers in _ODD_HEADERS:
+            await asyncio.to_thread(self._produce, (body,), headers)
 
     def _produce(self, bodies: tuple[bytes, ...], headers: Headers) -> None:
         producer = Producer(

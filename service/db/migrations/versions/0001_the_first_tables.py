@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("behind", sa.Boolean(), nullable=False),
         sa.Column("started", sa.Boolean(), nullable=False),
         sa.Column("spacing", sa.Float(), nullable=False),
+        sa.Column("pacing_key", sa.Text(), nullable=False),
         sa.Column("send_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),

@@ -1,0 +1,54 @@
+"""Schemathesis against the running service: every check, every phase, the stateful one included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from service.db.ids import uuid7
+from tests.support.postgres import run_apart
+from tests.support.service import API_KEY, Service
+
+EXAMPLES = 8
+SEED = 20_261_123
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_path: Path) -> None:
+    run_apart(_store_rejections(api_database))
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{service.url}/openapi.json",
+            "--header",
+            f"X-API-Key: {API_KEY}",
+            "--checks=all",
+            "--phases=examples,coverage,fuzzing,stateful",
+            f"--max-examples={EXAMPLES}",
+            f"--seed={SEED}",
+            "--continue-on-failure",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+async def _store_rejections(dsn: str) -> None:
+    """Something for the calls under /v1/rejections to find."""
+    connection = await asyncpg.connect(dsn)
+    for raw in (b"\xff", b'{"body": "x"}', b'{"body": "x", "sender": "CONSOLE"}'):
+        await connection.execute(
+            """INSERT INTO rejection (id, at, source, reason, problems, raw, size)
+            VALUES ($1, now(), 'rabbit:notifications', 'broken', '[]', $2, $3)""",
+            uuid7(),
+            raw,
+            len(raw),
+        )
+    await connection.close()
