@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import orjson
 
-_QUIET = ("aio_pika", "aiormq", "aiokafka", "alembic", "asyncio", "uvicorn", "faststream")
+_QUIET = ("alembic", "asyncio", "uvicorn")
+# While a broker is away they write many lines a second; the transports say all of it in one.
+_SILENT = ("aio_pika", "aiormq", "aiokafka", "faststream")
 
 
 class _Text(logging.Formatter):
@@ -42,3 +44,5 @@ def configure_logging(level: str, form: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL if level != "DEBUG" else logging.INFO)

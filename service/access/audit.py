@@ -24,7 +24,7 @@ WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One management write. `outcome`: done, an error's code, or None while it runs or was cut off."""
+    """One management write. `outcome`: done, an error's code, interrupted, or None while it runs or was cut off."""
 
     id: int
     at: datetime
@@ -52,9 +52,10 @@ class Audit:
         async with self._database.connection() as connection:
             entry_id = await connection.fetchval(_BEGIN, who.name, action, target, _json(details))
         results: dict[str, Any] = {}
-        outcome = "done"
+        outcome = "interrupted"
         try:
             yield results
+            outcome = "done"
         except Exception as error:
             outcome = getattr(error, "code", "error")
             raise

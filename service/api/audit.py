@@ -23,7 +23,9 @@ class AuditView(BaseModel):
     action: str = Field(description="As `sender.pause`")
     target: str | None
     details: dict[str, Any]
-    outcome: str | None = Field(description="`done`, or an error's code; null: under way, or cut off")
+    outcome: str | None = Field(
+        description="`done`, an error's code, `interrupted`; null: under way, or cut off"
+    )
 
 
 @router.get("", summary="List management writes", responses=documented(InvalidRequest))

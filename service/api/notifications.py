@@ -354,5 +354,6 @@ def _fields(row: Row) -> dict[str, Any]:
 
 def _route(stored: Sequence[Any]) -> list[Hop]:
     return [
-        Hop(sender=sender, address=address, spacing_seconds=spacing) for sender, address, spacing in stored
+        Hop(sender=sender, address=address, spacing_seconds=spacing)
+        for sender, address, spacing, *_ in stored
     ]

@@ -21,6 +21,9 @@ Errors are problem documents (RFC 9457, `application/problem+json`); their `code
 things are: fields contradict each other, a sender is off, an address is missing or wrong, an `id`
 was used for something else.
 
+An API key or token has scopes: `send` to send, explain and cancel, `read` to look things up, `manage`
+for everything else. None includes another. Management writes are recorded under `/v1/audit`.
+
 Lists are pages, the newest first: pass `next` as `cursor` until it is null.
 """
 _REF = "#/components/schemas/"

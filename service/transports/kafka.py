@@ -30,8 +30,7 @@ log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 5.0
 PING_SECONDS = 10.0
-PUBLISH_SECONDS = 60.0
-PUBLISHED_AT_ONCE = 2_000
+BURY_SECONDS = 30.0
 GATHER_MILLISECONDS = 20
 """How long a poll waits for the first record."""
 RECORD_MAX_BYTES = 16 * 1024 * 1024
@@ -108,22 +107,18 @@ class KafkaTransport(SupervisedTransport):
         except KafkaError as error:
             log.warning("kafka: offsets were not committed, their records will be recognised: %r", error)
 
-    async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
-        if not self.ready:
-            raise ConnectionLostError(self.detail)
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            for start in range(0, len(events), PUBLISHED_AT_ONCE):
-                confirmations = [
-                    await self.broker.publish(
-                        event.body,
-                        topic=TOPICS[channel],
-                        key=event.subject.encode(),
-                        headers={"content-type": "application/json", "type": event.type},
-                        no_confirm=True,
-                    )
-                    for event in events[start : start + PUBLISHED_AT_ONCE]
-                ]
-                await asyncio.gather(*confirmations)
+    async def _publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
+        confirmations = [
+            await self.broker.publish(
+                event.body,
+                topic=TOPICS[channel],
+                key=event.subject.encode(),
+                headers={"content-type": "application/json", "type": event.type},
+                no_confirm=True,
+            )
+            for event in events
+        ]
+        await asyncio.gather(*confirmations)
 
     async def _open(self) -> str:
         await _probe(_servers(self._settings))
@@ -136,6 +131,8 @@ class KafkaTransport(SupervisedTransport):
         consumer = self._subscriber.consumer
         if consumer is None:
             raise ConnectionLostError("the consumer is gone")
+        if not consumer.partitions_for_topic(self._settings.topic):
+            return f"waiting for the topic {self._settings.topic!r}, which does not exist"
         partitions = len(consumer.assignment())
         return f"consuming {partitions} partitions of the topic {self._settings.topic!r}"
 
@@ -152,7 +149,7 @@ class KafkaTransport(SupervisedTransport):
         await broker.stop()
 
     async def _bury(self, arrival: Arrival, reason: str) -> None:
-        async with asyncio.timeout(PUBLISH_SECONDS):
+        async with asyncio.timeout(BURY_SECONDS):
             await self.broker.publish(
                 arrival.raw,
                 topic=f"{self._settings.topic}.dead",

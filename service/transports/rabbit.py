@@ -36,8 +36,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 20
-PUBLISH_SECONDS = 30.0
-PUBLISHED_AT_ONCE = 500
+BURY_SECONDS = 30.0
 SPECIFICATION_URL = "amqp://rabbitmq:5672/"
 EXCHANGES: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
 
@@ -146,23 +145,22 @@ class RabbitTransport(SupervisedTransport):
             body, self._source, f"amqp:{self._settings.queue_name}:{message_id}" if known else None
         )
 
-    async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
-        if not self.ready or self._publishing is None:
+    async def _publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
+        amqp = self._publishing
+        if amqp is None:
             raise ConnectionLostError(self.detail)
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            for start in range(0, len(events), PUBLISHED_AT_ONCE):
-                # Tasks start in their order, and the channel writes in that order.
-                await asyncio.gather(
-                    *(
-                        self._publishing.basic_publish(
-                            event.body,
-                            exchange=EXCHANGES[channel],
-                            routing_key=event.type,
-                            properties=_properties(event),
-                        )
-                        for event in events[start : start + PUBLISHED_AT_ONCE]
-                    )
+        # Tasks start in their order, and the channel writes in that order.
+        await asyncio.gather(
+            *(
+                amqp.basic_publish(
+                    event.body,
+                    exchange=EXCHANGES[channel],
+                    routing_key=event.type,
+                    properties=_properties(event),
                 )
+                for event in events
+            )
+        )
 
     async def _open(self) -> str:
         self._connection = connection = await self.broker.connect()
@@ -230,7 +228,7 @@ class RabbitTransport(SupervisedTransport):
             properties=spec.Basic.Properties(
                 delivery_mode=DeliveryMode.PERSISTENT.value, headers={"x-notifications-error": reason[:1000]}
             ),
-            timeout=PUBLISH_SECONDS,
+            timeout=BURY_SECONDS,
         )
 
 

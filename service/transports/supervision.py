@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from service.delivery.events import Channel, OutgoingEvent
 
@@ -18,10 +18,24 @@ WATCH_SECONDS = 5.0
 CHECK_SECONDS = 15.0
 TEAR_DOWN_SECONDS = 10.0
 DRAIN_SECONDS = 20.0
+PUBLISH_SECONDS = 60.0
+PUBLISHED_AT_ONCE = 500
 
 
 class ConnectionLostError(Exception):
     """The connection, or the consumer on it, is gone."""
+
+
+@contextlib.contextmanager
+def cancelled_only_from_outside() -> Iterator[None]:
+    """Clients cancel what waits on a connection that closes. To us that is a loss, not an order to stop."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionLostError("the connection was lost") from None
 
 
 class SupervisedTransport(ABC):
@@ -53,8 +67,9 @@ class SupervisedTransport(ABC):
         """
         await self._stop_supervising()
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await self._stop_consuming()
+            with cancelled_only_from_outside():
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await self._stop_consuming()
         except Exception as error:  # noqa: BLE001 - what was not acknowledged stays with the broker
             log.warning("%s: messages under way go back to the broker: %s", self.name, describe(error))
 
@@ -63,9 +78,18 @@ class SupervisedTransport(ABC):
         await self._stop_supervising()
         await self._leave("closed")
 
-    @abstractmethod
     async def publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
         """Publish in order and return when the broker has confirmed every one; raise otherwise."""
+        if not self.ready:
+            raise ConnectionLostError(self.detail)
+        with cancelled_only_from_outside():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                for start in range(0, len(events), PUBLISHED_AT_ONCE):
+                    await self._publish(channel, events[start : start + PUBLISHED_AT_ONCE])
+
+    @abstractmethod
+    async def _publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
+        """The same for a limited number of events."""
 
     @abstractmethod
     async def _open(self) -> str:
@@ -99,12 +123,13 @@ class SupervisedTransport(ABC):
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                async with asyncio.timeout(OPEN_SECONDS):
-                    self.detail = await self._open()
-                self.ready = True
-                log.info("%s: %s", self.name, self.detail)
-                pause = FIRST_PAUSE_SECONDS
-                await self._watch()
+                with cancelled_only_from_outside():
+                    async with asyncio.timeout(OPEN_SECONDS):
+                        self.detail = await self._open()
+                    self.ready = True
+                    log.info("%s: %s", self.name, self.detail)
+                    pause = FIRST_PAUSE_SECONDS
+                    await self._watch()
             except Exception as error:  # noqa: BLE001 - clients fail in many ways, all mended alike
                 await self._leave(describe(error))
             log.warning("%s: %s; trying again in %.1f s", self.name, self.detail, pause)
@@ -125,8 +150,9 @@ class SupervisedTransport(ABC):
         self.detail = detail
         self._lost = asyncio.Event()
         try:
-            async with asyncio.timeout(TEAR_DOWN_SECONDS):
-                await self._tear_down()
+            with cancelled_only_from_outside():
+                async with asyncio.timeout(TEAR_DOWN_SECONDS):
+                    await self._tear_down()
         except Exception as error:  # noqa: BLE001 - it was broken, that is why it is left
             log.debug("%s: left a connection that was broken already: %r", self.name, error)
 
@@ -141,6 +167,8 @@ def describe(error: Exception) -> str:
     """One line about why a broker is not reached, without addresses that may hold credentials."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ConnectionLostError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).splitlines()

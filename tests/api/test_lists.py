@@ -81,8 +81,8 @@ VALUES ($1, $2, $3, $4, 'http', '{"body": "x"}', '[]', $5, $6)
 """
 INSERT_DELIVERY = """
 INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, behind, started,
-    spacing, send_at, due_at, attempt, lost_leases, error_kind, error_code, created_at, finished_at)
-VALUES ($1, $2, $3, 'a', 2, $4, false, false, false, 0, $5, $5, 1, 0, $6, $7, $5, $5)
+    spacing, pacing_key, send_at, due_at, attempt, lost_leases, error_kind, error_code, created_at, finished_at)
+VALUES ($1, $2, $3, 'a', 2, $4, false, false, false, 0, 'a', $5, $5, 1, 0, $6, $7, $5, $5)
 RETURNING id
 """
 
@@ -181,7 +181,6 @@ async def test_a_link_that_another_one_followed_is_no_dead_letter(database: Data
 
 
 async def test_a_page_reads_no_more_than_its_window(database: Database, rows: Rows) -> None:
-    """The plan shows it: the scan under the window stops at its limit whatever the filter finds."""
     listing = Listing(database, window_rows=10)
     page = await listing.deliveries(DeliveryFilter(sender="NOBODY"), None, 5)
     assert (list(page.rows), page.next) == ([], rows.all[-10])

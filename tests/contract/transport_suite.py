@@ -147,6 +147,15 @@ class BuggyDoor:
         raise AssertionError("nothing here is to be rejected")
 
 
+async def keep_publishing(transport: Transport) -> None:
+    """What the engine's relay does, without a pause."""
+    while True:
+        try:
+            await transport.publish("events", [OutgoingEvent("sent", "load", b"{}")] * 50)
+        except Exception:  # noqa: BLE001 - the broker is away
+            await asyncio.sleep(0.01)
+
+
 def message(body: str, **fields: object) -> bytes:
     return json.dumps({"title": "", "body": body, "sender": "CONSOLE", **fields}).encode()
 
@@ -271,6 +280,26 @@ class TransportSuite:
             events = await service.published("events", 6)
         for row in rows:
             assert [e["type"] for e in events if e["id"] == str(row["id"])] == ["accepted", "sent"]
+
+    async def test_a_broker_that_goes_away_in_the_middle_of_work(
+        self, rig: TransportRig, database_url: str
+    ) -> None:
+        async with running(rig, database_url) as service:
+            await service.connected()
+            load = asyncio.create_task(keep_publishing(service.transport))
+            await rig.publish(*(message(f"number {number}", id=str(number)) for number in range(500)))
+            await wait_until(lambda: service.rows("SELECT 1 FROM notification LIMIT 1"), 30, "the first")
+            rig.down()
+            try:
+                await wait_until(lambda: not service.transport.ready, 60, "it is noticed")
+            finally:
+                rig.up()
+            await service.connected()
+            await service.accepted(500)
+            assert not load.done(), "the loss looked like an order to stop"
+            load.cancel()
+            await asyncio.gather(load, return_exceptions=True)
+        assert await rig.untaken() == 0
 
     async def test_nothing_is_acknowledged_before_its_commit(
         self, rig: TransportRig, database_url: str

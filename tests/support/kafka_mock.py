@@ -42,8 +42,9 @@ def start(rd: ctypes.CDLL) -> SimpleNamespace:
     """A client whose only use is the mock cluster it carries."""
     error = ctypes.create_string_buffer(ERROR_BYTES)
     settings = rd.rd_kafka_conf_new()
-    if rd.rd_kafka_conf_set(settings, b"test.mock.num.brokers", b"1", error, ERROR_BYTES):
-        sys.exit(error.value.decode())
+    for name, value in ((b"test.mock.num.brokers", b"1"), (b"log_level", b"0")):
+        if rd.rd_kafka_conf_set(settings, name, value, error, ERROR_BYTES):
+            sys.exit(error.value.decode())
     client = rd.rd_kafka_new(PRODUCER, settings, error, ERROR_BYTES)
     if not client:
         sys.exit(error.value.decode())
