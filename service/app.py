@@ -76,6 +76,7 @@ class App:
             read_gauges=gauge_reader(self.database, self.engine, self.transports),
             keys=self.keys,
             authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
+            asyncapi=_asyncapi_json,
         )
         return create_api(deps, self._lifespan)
 
@@ -155,6 +156,13 @@ def _transport_probe(transport: Transport) -> Probe:
         return PartHealth("ok" if transport.ready else "degraded", transport.detail)
 
     return probe
+
+
+def _asyncapi_json() -> str:
+    # Needs both brokers' clients, whatever this process uses.
+    from service.transports.asyncapi import asyncapi_json  # noqa: PLC0415
+
+    return asyncapi_json()
 
 
 def build(settings: Settings, on_ready: Callable[[str | None], None] | None = None) -> App:

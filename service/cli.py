@@ -269,7 +269,7 @@ def _print_welcome(settings: "Settings", first_key: str | None) -> None:
         lines.append(
             "  API key                 shown at the first start; another: notifications keys create NAME"
         )
-    shown = first_key or "$API_KEY"
+    shown = first_key or ("$API_KEY" if settings.auth.admin_api_key is None else "$ADMIN_API_KEY")
     lines += [
         "",
         "  Send a message:",

@@ -34,8 +34,9 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
     )
     app.state.deps = deps
     # Routes are tried in this order, and each level of routers in routers costs every request: the hot one is first.
-    for resource in (notifications, deliveries, rejections, senders, keys, audit):
-        app.include_router(resource.router, prefix="/v1")
+    if "api" in deps.settings.process.roles:
+        for resource in (notifications, deliveries, rejections, senders, keys, audit):
+            app.include_router(resource.router, prefix="/v1")
     app.include_router(observing.router)
     app.add_middleware(Gate, authenticator=deps.authenticator, body_max_bytes=server.body_max_bytes)
     complete_openapi(

@@ -26,7 +26,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ApiDeps:
-    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` is the document to show, as JSON."""
+    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` makes the document to show, as JSON."""
 
     settings: Settings
     database: Database
@@ -38,7 +38,7 @@ class ApiDeps:
     keys: ApiKeys
     authenticator: Authenticator
     read_gauges: Callable[[], Awaitable[None]]
-    asyncapi: str | None = None
+    asyncapi: Callable[[], str] | None = None
 
     @cached_property
     def listing(self) -> Listing:

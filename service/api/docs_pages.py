@@ -1,6 +1,9 @@
 """`/docs` and `/docs/asyncapi`: the contracts for people. Everything they load comes from this service."""
 
+import asyncio
 import json
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,9 +59,12 @@ _PAGE = """<!doctype html>
 """
 
 
-def add_docs_pages(api: FastAPI, asyncapi_json: str) -> None:
-    """Add the pages to an application that serves `/openapi.json`. They need no API key; their calls do."""
-    document: dict[str, Any] = json.loads(asyncapi_json)
+def add_docs_pages(api: FastAPI, asyncapi_json: Callable[[], str]) -> None:
+    """Add the pages to an application that serves `/openapi.json`. They need no API key; their calls do.
+
+    `asyncapi_json` is asked at the first visit: it takes a second, which no start has to wait for.
+    """
+    made = cache(asyncapi_json)
 
     async def openapi_page() -> HTMLResponse:
         # Addresses are relative, so that the pages work behind a prefix as well.
@@ -73,6 +79,7 @@ def add_docs_pages(api: FastAPI, asyncapi_json: str) -> None:
 
     async def asyncapi_page() -> HTMLResponse:
         if not ASSETS["asyncapi.js"].exists():
+            document: dict[str, Any] = json.loads(await asyncio.to_thread(made))
             return HTMLResponse(plain_page(document), headers=PAGE_HEADERS)
         html = _PAGE.format(
             title=f"{api.title}: messages",
@@ -84,7 +91,7 @@ def add_docs_pages(api: FastAPI, asyncapi_json: str) -> None:
         return HTMLResponse(html, headers=COMPONENT_HEADERS)
 
     async def asyncapi_document() -> Response:
-        return Response(asyncapi_json, media_type="application/json")
+        return Response(await asyncio.to_thread(made), media_type="application/json")
 
     async def asset(name: Annotated[str, PathParameter()]) -> FileResponse:
         path = ASSETS.get(name)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from service.delivery.jobs import Settlement
 from service.senders.base import Outcome
@@ -17,6 +17,7 @@ class Metrics:
     """The process's own registry, and the few things that are written to it."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry(auto_describe=True)
         r = self.registry
         self._accepted = Counter("notifications_accepted", "Requests stored", ["source"], registry=r)

@@ -33,7 +33,7 @@ def cancelled_only_from_outside() -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if True:
             raise
         raise ConnectionLostError("the connection was lost") from None
 

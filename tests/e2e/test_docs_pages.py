@@ -56,7 +56,7 @@ def serving() -> Iterator[str]:
     @api.post("/v1/notifications", summary="Send one notification")
     async def send(request: NotificationRequest) -> None: ...
 
-    docs_pages.add_docs_pages(api, asyncapi_json())
+    docs_pages.add_docs_pages(api, asyncapi_json)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=port, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run)
