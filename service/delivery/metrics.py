@@ -17,7 +17,7 @@ class Metrics:
     """The process's own registry, and the few things that are written to it."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         r = self.registry
         self._accepted = Counter("notifications_accepted", "Requests stored", ["source"], registry=r)

@@ -33,7 +33,7 @@ def cancelled_only_from_outside() -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if True:
+        if task is not None and task.cancelling():
             raise
         raise ConnectionLostError("the connection was lost") from None
 

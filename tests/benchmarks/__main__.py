@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [NAMES…] [--rounds N] [--messages N] [--json]`: see docs/benchmarks.md."""
+"""`python -m tests.benchmarks [NAMES…] [--rounds N] [--messages N] [--json | --profile]`: see docs/benchmarks.md."""
 
 import argparse
 import sys
@@ -10,6 +10,11 @@ from tests.benchmarks import report
 from tests.benchmarks.figures import Figures, Goal, Result
 from tests.benchmarks.stage import Stage, set_up
 from tests.benchmarks.suites import broker
+from tests.benchmarks.suites.backlog import backlog
+from tests.benchmarks.suites.intake import intake
+from tests.benchmarks.suites.latency import latency
+from tests.benchmarks.suites.profile import profile
+from tests.benchmarks.suites.starting import starting
 
 Suite = Callable[[Stage, int, int], Awaitable[tuple[Figures, list[Goal]]]]
 
@@ -18,6 +23,10 @@ SUITES: dict[str, Suite] = {
     "slow": broker.slow_provider,
     "peers": broker.peers,
     "processes": broker.processes,
+    "backlog": backlog,
+    "intake": intake,
+    "latency": latency,
+    "start": starting,
 }
 
 
@@ -31,9 +40,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="paired rounds (5)")
     parser.add_argument("--messages", type=int, default=20_000, help="messages of one run (20000)")
     parser.add_argument("--json", action="store_true", help="everything as JSON")
+    parser.add_argument(
+        "--profile", action="store_true", help="instead: where our process's time goes in a drain"
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - SUITES.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    if options.profile:
+        uvloop.run(_profile(options.messages))
+        return
     uvloop.run(_run(options.names or list(SUITES), options.rounds, options.messages, as_json=options.json))
 
 
@@ -45,6 +60,11 @@ async def _run(names: Sequence[str], rounds: int, messages: int, *, as_json: boo
             print(f"measuring {name}", file=sys.stderr, flush=True)
             results.append(Result(name, *await SUITES[name](stage, rounds, messages)))
     print(report.as_json(results, circumstances) if as_json else report.as_text(results, circumstances))
+
+
+async def _profile(messages: int) -> None:
+    async with set_up() as stage:
+        print(await profile(stage, messages))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What processes cost: CPU and memory, over a process and everything it started."""
 
+import socket
 from collections.abc import Iterable
 
 import psutil
@@ -37,3 +38,12 @@ def _cpu(process: psutil.Process) -> float:
 def _peak_kib(pid: int) -> int:
     with open(f"/proc/{pid}/status") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

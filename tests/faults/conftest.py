@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.support import CrashablePostgres
+from tests.faults.support import CrashablePostgres, WebhookProcess
 
 StartPostgres = Callable[..., CrashablePostgres]
 
@@ -31,3 +31,13 @@ def start_postgres() -> Iterator[StartPostgres]:
 def crashable_postgres(start_postgres: StartPostgres) -> CrashablePostgres:
     """A migrated PostgreSQL of the test's own."""
     return start_postgres()
+
+
+@pytest.fixture
+def webhook() -> Iterator[WebhookProcess]:
+    """The fake receiver of webhooks."""
+    process = WebhookProcess()
+    try:
+        yield process
+    finally:
+        process.close()

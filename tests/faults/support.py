@@ -4,7 +4,10 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +22,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from service.db.embedded import EmbeddedPostgres
 from service.db.migrate import migrate
+from tests.fakes.webhook import SECRET
 from tests.support.postgres import run_apart
-from tests.support.service import Service
+from tests.support.service import ROOT, Service
 from tests.support.telegram import TelegramProcess
 from tests.support.waiting import wait_blocking, wait_until
 
@@ -339,6 +343,47 @@ def repeats(texts: Mapping[str, int]) -> int:
 def tell(what: str, **figures: object) -> None:
     """One line of figures, shown with `-s` and in the report of a failure."""
     print(f"\n  {what}: " + ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items()))
+
+
+class WebhookProcess:
+    """The fake receiver of webhooks in a process of its own."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.fakes.webhook"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().split()[1]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the service needs to use it."""
+        return {"WEBHOOK_SECRET": SECRET, "WEBHOOK_DEFAULT_URL": self.url, "WEBHOOK_ALLOW_PRIVATE": "true"}
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The journal: see `tests.fakes.webhook.Call`."""
+        with urllib.request.urlopen(self.url.replace("/hook", "/control/journal"), timeout=10) as answer:
+            calls: list[dict[str, Any]] = json.load(answer)
+        return calls
+
+    def bodies(self) -> list[str]:
+        return [call["payload"]["data"]["body"] for call in self.calls() if call["accepted"]]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+        if self._process.stdout:
+            self._process.stdout.close()
+
+
+async def post_batch(service: Service, messages: Sequence[Message]) -> None:
+    """Hand in messages over HTTP, 5,000 at a time; every one is accepted."""
+    for start in range(0, len(messages), 5_000):
+        batch = {"items": messages[start : start + 5_000]}
+        answer = await service.acall("POST", "/v1/notifications/batch", batch, timeout=120)
+        assert answer.status < 300, answer.body[:2_000]
+        assert all(item["accepted"] for item in answer.json()["items"]), answer.body[:2_000]
 
 
 class Stopwatch:

@@ -26,8 +26,7 @@ async def profile(stage: Stage, messages: int) -> str:
         stage.fake.begin()
         ours.thaw()
         spy = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("py-spy"), "record", "--pid", str(ours.pids[0]), "--rate", str(RATE),
-            "--duration", "600", "--format", "raw", "--output", raw, stderr=asyncio.subprocess.PIPE,
+            Path(sys.executable).with_name("py-spy"), "record", "--pid", str(ours.pids[0]), "--native", "--rate", str(RATE), "--duration", "600", "--format", "raw", "--output", raw, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         await stage.fake.wait_for(messages, deadline_of(numbers))
         await ours.settled()
