@@ -9,7 +9,8 @@ from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractChannel as OuterChannel
 from aio_pika.abc import AbstractConnection
 from aiormq import spec
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel as InnerChannel
 from faststream import AckPolicy
 from faststream.message import StreamMessage
 from faststream.rabbit import (
@@ -26,6 +27,7 @@ from service.contract import NotificationEvent, RejectedMessage
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import RabbitSettings
 from service.transports.acks import AckGroup
+from service.transports.amqp_bulk import publish_all
 from service.transports.amqp_leniency import read_odd_properties_as_nothing
 from service.transports.arrivals import Arrival, take
 from service.transports.base import EVENTS, REJECTED, Door
@@ -60,8 +62,8 @@ class RabbitTransport(SupervisedTransport):
         self._door = door
         self._source = f"rabbit:{settings.queue_name}"
         self._connection: AbstractConnection | None = None
-        self._publishing: AbstractChannel | None = None
-        self._consuming: AbstractChannel | None = None
+        self._publishing: InnerChannel | None = None
+        self._consuming: InnerChannel | None = None
         self._consumer_tag = ""
         self._channels: list[OuterChannel] = []
         self._warnings: list[str] = []
@@ -149,18 +151,7 @@ class RabbitTransport(SupervisedTransport):
         amqp = self._publishing
         if amqp is None:
             raise ConnectionLostError(self.detail)
-        # Tasks start in their order, and the channel writes in that order.
-        await asyncio.gather(
-            *(
-                amqp.basic_publish(
-                    event.body,
-                    exchange=EXCHANGES[channel],
-                    routing_key=event.type,
-                    properties=_properties(event),
-                )
-                for event in events
-            )
-        )
+        await publish_all(amqp, EXCHANGES[channel], events)
 
     async def _open(self) -> str:
         self._connection = connection = await self.broker.connect()
@@ -171,15 +162,18 @@ class RabbitTransport(SupervisedTransport):
         await self._consume(await self._channel(connection))
         return self._describe()
 
-    async def _channel(self, connection: AbstractConnection) -> AbstractChannel:
+    async def _channel(self, connection: AbstractConnection) -> InnerChannel:
         """A channel of the inner client, on which a message costs half of what it costs the layers above."""
         outer = await connection.channel()
         # Nothing is restored by the client: a session is replaced as a whole.
         outer.close_callbacks.add(self._loss())
         self._channels.append(outer)
-        return await outer.get_underlay_channel()
+        inner = await outer.get_underlay_channel()
+        if not isinstance(inner, InnerChannel):
+            raise TypeError(f"aio-pika's channel is made of {type(inner).__name__}")
+        return inner
 
-    async def _consume(self, channel: AbstractChannel) -> None:
+    async def _consume(self, channel: InnerChannel) -> None:
         self._acks = AckGroup(channel)
         self._consuming = channel
         channel.on_consumer_cancel_callbacks.add(self._loss())
@@ -234,9 +228,3 @@ class RabbitTransport(SupervisedTransport):
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
-
-
-def _properties(event: OutgoingEvent) -> spec.Basic.Properties:
-    return spec.Basic.Properties(
-        content_type="application/json", delivery_mode=DeliveryMode.PERSISTENT.value, message_type=event.type
-    )

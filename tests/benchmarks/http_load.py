@@ -1,4 +1,4 @@
-"""HTTP load in a process of its own: `python -m tests.benchmarks.http_load PORT PATH CONNECTIONS COUNT BATCH`.
+"""HTTP load in a process of its own: `python -m tests.benchmarks.http_load PORT CONNECTIONS COUNT BATCH`.
 
 Sends COUNT messages over kept-alive connections, one call under way on each; BATCH messages a call, 0
 for a message as the body itself. Prints the seconds it took; any answer but 2xx is an error.
@@ -16,8 +16,12 @@ from tests.benchmarks.messages import request
 from tests.support.service import API_KEY
 
 
-def calls(path: str, count: int, batch: int) -> list[bytes]:
+PATH = "/v1/notifications"
+
+
+def calls(count: int, batch: int) -> list[bytes]:
     """The calls as bytes, made before the clock runs."""
+    path = f"{PATH}/batch" if batch else PATH
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {API_KEY}\r\nContent-Type: application/json\r\n"
     bodies = (json.dumps(body).encode() for body in _bodies(count, batch))
     return [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
@@ -43,12 +47,12 @@ async def work(port: int, waiting: list[bytes]) -> None:
     writer.close()
 
 
-async def main(port: int, path: str, connections: int, count: int, batch: int) -> None:
-    waiting = calls(path, count, batch)
+async def main(port: int, connections: int, count: int, batch: int) -> None:
+    waiting = calls(count, batch)
     began = time.monotonic()
     await asyncio.gather(*(work(port, waiting) for _ in range(connections)))
     print(time.monotonic() - began)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])))
+    uvloop.run(main(*map(int, sys.argv[1:])))

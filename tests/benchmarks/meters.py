@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -36,8 +37,8 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def _peak_kib(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as lines:
-        return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def listens(port: int) -> bool:

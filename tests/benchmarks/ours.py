@@ -13,13 +13,14 @@ from tests.benchmarks.contestants import STOP_SECONDS, Contestant
 from tests.benchmarks.fake import TOKEN
 from tests.benchmarks.stage import Stage
 from tests.support.service import Service
+from tests.support.waiting import wait_until
 
 EVENTS = "notifications.events"
 EVENTS_EACH = 2  # accepted, sent
 _SETTLE_SECONDS = 60
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
-_UNSETTLED = """
-SELECT EXISTS (SELECT FROM delivery WHERE status IN ('queued', 'sending')) OR EXISTS (SELECT FROM outbox)
+_SETTLED = """
+SELECT NOT EXISTS (SELECT FROM delivery WHERE status IN ('queued', 'sending')) AND NOT EXISTS (SELECT FROM outbox)
 """
 
 
@@ -67,7 +68,7 @@ class Ours(Contestant):
             "DATABASE_URL": self.url,
             "TG_API_URL": self._stage.fake.url,
             "TG_BOT_TOKEN": TOKEN,
-            **{limit: "0" for limit in ("TG_RATE", "TG_CHAT_RATE", "TG_GROUP_RATE")},
+            **dict.fromkeys(("TG_RATE", "TG_CHAT_RATE", "TG_GROUP_RATE"), "0"),
             "LOG_LEVEL": "WARNING",
             **self._env,
         }
@@ -82,9 +83,9 @@ class Ours(Contestant):
             await self.sql.close()
 
     async def settled(self) -> None:
-        async with asyncio.timeout(_SETTLE_SECONDS):
-            while await self.sql.fetchval(_UNSETTLED):
-                await asyncio.sleep(0.02)
+        await wait_until(
+            lambda: self.sql.fetchval(_SETTLED), _SETTLE_SECONDS, "everything is settled and reported"
+        )
 
     async def assert_stored(self, count: int) -> None:
         """So many deliveries are in the database, all of them sent, and all their events are out."""

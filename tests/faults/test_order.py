@@ -1,12 +1,14 @@
 """Messages to one address arrive in the order in which they were accepted, whatever happens on the way."""
 
 import asyncio
+import re
 from http import HTTPStatus
 
+import asyncpg
 import pytest
 
 from tests.conftest import StartService
-from tests.faults.support import FULL_TIMEOUT, QUICK, UNPACED, arrived, repeats, size, tell
+from tests.faults.support import FULL_TIMEOUT, QUICK, UNPACED, arrived, repeats, size, tell, value
 from tests.support.service import Service
 from tests.support.telegram import TelegramProcess
 from tests.support.waiting import wait_until
@@ -61,3 +63,31 @@ async def test_over_replicas_retries_and_restarts(start_service: StartService, t
     for chat in written:
         mine = set(chat)
         assert list(dict.fromkeys(text for text in journal if text in mine)) == chat
+
+
+async def test_a_failure_while_the_next_one_is_being_stored(
+    database_url: str, telegram: TelegramProcess, start_service: StartService
+) -> None:
+    """The second message is on its way into memory when the first one fails: it must not overtake it."""
+    service = await asyncio.to_thread(start_service, {**QUICK, **UNPACED, **telegram.env})
+    telegram.control("POST", "faults", kind="error", status=500, seconds=1.5)
+    send = {"sender": "TG", "to": "1000"}
+    await service.acall("POST", "/v1/notifications", {**send, "body": "first"})
+    await wait_until(lambda: telegram.counts()["calls"], 5, "the first is under way")
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("LOCK TABLE notification IN SHARE MODE")
+    storing = asyncio.create_task(service.acall("POST", "/v1/notifications", {**send, "body": "second"}))
+    await wait_until(lambda: value(database_url, "SELECT count(*) FROM pg_locks WHERE NOT granted"), 5, "it waits")
+
+    async def first_has_failed() -> bool:
+        metrics = (await service.acall("GET", "/metrics")).body.decode()
+        return re.search(r'sender_call_seconds_count\{outcome="retry",sender="TG"\} 1', metrics) is not None
+
+    await wait_until(first_has_failed, 10, "the first has failed")
+    await transaction.rollback()
+    await other.close()
+    assert (await storing).status == HTTPStatus.ACCEPTED
+    await arrived(telegram, {"first", "second"}, 15)
+    assert telegram.texts() == ["first", "second"]

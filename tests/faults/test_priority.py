@@ -47,5 +47,5 @@ async def test_urgent_overtakes_a_backlog(
         f"urgent, {kind}", backlog=bulk - arrival["number"] + 1, accepted_after_seconds=round(accepted_after, 3),
         at_the_provider_after_seconds=round(waited, 3), bulk_messages_since_acceptance=before,
     )  # fmt: skip
-    # A slot, the calls under way, and the time in which processes hear of each other.
-    assert before <= calls_a_second * 0.3
+    # The calls under way, and the moment in which the message finds its way into memory.
+    assert before <= calls_a_second / 2

@@ -1,12 +1,12 @@
 """A stored backlog: rows that were taken in while their sender was paused, and then are let go."""
 
-import asyncio
-
 from tests.benchmarks.draining import WARM_UP, deadline_of, warm_up
 from tests.benchmarks.figures import Figures, Goal
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.stage import Stage
+from tests.support.waiting import wait_until
 
+_ARE_QUEUED = "SELECT count(*) = $1 FROM delivery WHERE status = 'queued'"
 SENDER = "/v1/senders/TG"
 
 
@@ -25,9 +25,9 @@ async def _let_go(stage: Stage, figures: Figures, messages: int) -> None:
         await warm_up(stage, ours)
         assert service.call("POST", f"{SENDER}/pause", {"reason": "benchmark"}).status < 300
         await ours.publish(numbers)
-        async with asyncio.timeout(deadline_of(numbers)):
-            while await ours.sql.fetchval("SELECT count(*) FROM delivery WHERE status = 'queued'") < messages:
-                await asyncio.sleep(0.1)
+        await wait_until(
+            lambda: ours.sql.fetchval(_ARE_QUEUED, messages), deadline_of(numbers), "all are queued"
+        )
         stage.fake.begin()
         before = ours.cpu()
         assert service.call("POST", f"{SENDER}/resume").status < 300

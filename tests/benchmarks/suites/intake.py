@@ -26,7 +26,6 @@ SINGLE_CONNECTIONS = 50
 BATCH_CONNECTIONS = 4
 BATCH = 1_000
 TABLES = ("notification", "delivery", "outbox")
-PATH = "/v1/notifications"
 
 
 async def intake(stage: Stage, count: int, messages: int) -> tuple[Figures, list[Goal]]:
@@ -94,7 +93,7 @@ async def _measure(
 
 async def _load(port: int, connections: int, count: int, batch: int) -> float:
     load = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.http_load", *map(str, (port, PATH, connections, count, batch)),
+        sys.executable, "-m", "tests.benchmarks.http_load", *map(str, (port, connections, count, batch)),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     answer, _ = await load.communicate()

@@ -1,7 +1,7 @@
 """Where the time of our process goes: py-spy's samples of its event loop during a drain."""
 
 import asyncio
-import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,13 +10,17 @@ from pathlib import Path
 from tests.benchmarks.draining import deadline_of, warm_up
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.stage import Stage
+from tests.support.service import ROOT
 
-RATE = 200
-SHOWN = 40
+RATE = 100
+SHOWN = 30
+_OUTER = 0.85
+_WORKER = "concurrent/futures/thread.py _worker"
+_WORK = "concurrent/futures/thread.py _WorkItem.run"
 
 
 async def profile(stage: Stage, messages: int) -> str:
-    """Two tables: shares of the CPU time by package and function, own and with all it calls."""
+    """Three tables: shares of the CPU time by package and function, own and with all it calls."""
     raw = stage.folder / "profile.txt"
     numbers = range(messages)
     async with Ours(stage) as ours:
@@ -24,41 +28,66 @@ async def profile(stage: Stage, messages: int) -> str:
         ours.freeze()
         await ours.publish(numbers)
         stage.fake.begin()
-        ours.thaw()
         spy = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("py-spy"), "record", "--pid", str(ours.pids[0]), "--native", "--rate", str(RATE), "--duration", "600", "--format", "raw", "--output", raw, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *_command(ours.pids[0], raw), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        ours.thaw()
         await stage.fake.wait_for(messages, deadline_of(numbers))
         await ours.settled()
-        spy.send_signal(2)
-        _, complaints = await spy.communicate()
-        assert raw.exists(), complaints.decode()
+        spy.send_signal(signal.SIGINT)
+        said, _ = await spy.communicate()
+        assert raw.exists(), said.decode()
     return _tables(raw.read_text())
+
+
+def _command(pid: int, output: Path) -> list[str]:
+    spy = str(Path(sys.executable).with_name("py-spy"))
+    return [
+        spy,
+        "record",
+        "--pid",
+        str(pid),
+        "--native",
+        "--rate",
+        str(RATE),
+        "--format",
+        "raw",
+        "--duration",
+        "600",
+        "--output",
+        str(output),
+    ]
 
 
 def _tables(raw: str) -> str:
     own: Counter[str] = Counter()
     within: Counter[str] = Counter()
     packages: Counter[str] = Counter()
-    total = 0
     for stack, samples in _stacks(raw):
-        total += samples
         own[stack[-1]] += samples
         packages[_package(stack[-1])] += samples
         for frame in set(stack):
             within[frame] += samples
+    total = own.total()
+    # What stands around everything tells nothing, nor does the inside of C.
+    inner = Counter({f: samples for f, samples in within.items() if ".py " in f and samples < _OUTER * total})
     parts = [
-        _table("own time by package", packages, total, 15),
+        _table("own time by package", packages, total, SHOWN // 2),
         _table("own time by function", own, total, SHOWN),
-        _table("time with what is called", within, total, SHOWN),
+        _table("time with what is called", inner, total, 2 * SHOWN),
     ]
     return "\n\n".join(parts)
 
 
 def _stacks(raw: str) -> Iterator[tuple[list[str], int]]:
+    """From the outermost function inwards; without threads that wait for work."""
     for line in raw.splitlines():
-        stack, _, samples = line.rpartition(" ")
-        yield [_frame(frame) for frame in stack.split(";")], int(samples)
+        frames, _, samples = line.rpartition(" ")
+        stack = [_frame(frame) for frame in frames.split(";")]
+        if not any(frame.startswith(_WORKER) for frame in stack) or any(
+            frame.startswith(_WORK) for frame in stack
+        ):
+            yield stack, int(samples)
 
 
 def _frame(frame: str) -> str:
@@ -69,7 +98,7 @@ def _frame(frame: str) -> str:
 
 
 def _inside(path: str) -> str:
-    for root in ("site-packages/", f"{os.getcwd()}/", f"python{sys.version_info[0]}.{sys.version_info[1]}/"):
+    for root in ("site-packages/", f"{ROOT}/", f"python{sys.version_info[0]}.{sys.version_info[1]}/"):
         path = path.rpartition(root)[2]
     return path
 
