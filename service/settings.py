@@ -149,7 +149,9 @@ class WebhookSettings(BaseSettings):
 
     model_config = _env("WEBHOOK_")
 
-    secret: SecretStr | None = Field(None, description="whsec_… of Standard Webhooks; two, with a space, to rotate")
+    secret: SecretStr | None = Field(
+        None, description="whsec_… of Standard Webhooks; two, with a space, to rotate"
+    )
     default_url: str | None = None
     allow_private: bool = Field(False, description="Allow http and addresses inside the network")
     rate: float = Field(0.0, ge=0, description="Messages a second in all")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from aiormq.abc import AbstractChannel
 
@@ -22,9 +23,9 @@ class AckGroup:
         self._passed: set[int] = set()
         self._flushing: asyncio.Task[None] | None = None
 
-    def finish(self, tag: int) -> None:
-        """The message is safe: acknowledge it with the next group."""
-        self._finished.add(tag)
+    def finish(self, tags: Iterable[int]) -> None:
+        """These messages are safe: acknowledge them with the next group."""
+        self._finished.update(tags)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush(), name="rabbit acks")
 

@@ -68,8 +68,8 @@ class RabbitTransport(SupervisedTransport):
         self._channels: list[OuterChannel] = []
         self._warnings: list[str] = []
         self._acks: AckGroup | None = None
-        self._under_way = 0
-        self._idle = asyncio.Event()
+        self._arrived: list[tuple[int, Arrival]] = []
+        self._taking: set[asyncio.Task[None]] = set()
         self.broker = self._make_broker()
 
     def _make_broker(self) -> RabbitBroker:
@@ -121,24 +121,29 @@ class RabbitTransport(SupervisedTransport):
         await message.ack()
 
     async def _deliver(self, message: DeliveredMessage) -> None:
-        """The client's own subscription: the same, with acknowledgements in groups."""
+        """The client's own subscription: what arrives together is taken in together."""
         tag = message.delivery_tag
-        acks = self._acks
-        if acks is None or tag is None or message.channel is not self._consuming:
+        if self._acks is None or tag is None or message.channel is not self._consuming:
             return
-        arrival = self._arrival(message.body, message.header.properties.message_id)
-        self._under_way += 1
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._start_taking, self._acks)
+        self._arrived.append((tag, self._arrival(message.body, message.header.properties.message_id)))
+
+    def _start_taking(self, acks: AckGroup) -> None:
+        arrived, self._arrived = self._arrived, []
+        taking = asyncio.create_task(self._take(acks, arrived), name="rabbit intake of a batch")
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+
+    async def _take(self, acks: AckGroup, arrived: Sequence[tuple[int, Arrival]]) -> None:
         try:
-            await take(self._door, (arrival,), self._bury)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the message must not be lost
-            log.error("rabbit: a message goes back to the queue: %r", error)  # noqa: TRY400 - one line
-            await acks.give_back(tag)
+            await take(self._door, [arrival for _, arrival in arrived], self._bury)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the messages must not be lost
+            log.error("rabbit: %d messages go back to the queue: %r", len(arrived), error)  # noqa: TRY400 - one line
+            for tag, _ in arrived:
+                await acks.give_back(tag)
         else:
-            acks.finish(tag)
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
+            acks.finish(tag for tag, _ in arrived)
 
     def _arrival(self, body: bytes, message_id: str | None) -> Arrival:
         # AMQP allows characters that a column cannot hold; nobody means those as an identity.
@@ -197,9 +202,8 @@ class RabbitTransport(SupervisedTransport):
     async def _stop_consuming(self) -> None:
         if self._consuming is not None and self.ready:
             await self._consuming.basic_cancel(self._consumer_tag)
-        while self._under_way:
-            self._idle.clear()
-            await self._idle.wait()
+        while self._arrived or self._taking:
+            await asyncio.wait(self._taking or {asyncio.create_task(asyncio.sleep(0))})
         if self._acks is not None:
             await self._acks.flushed()
 

@@ -15,7 +15,6 @@ import uvloop
 from tests.benchmarks.messages import request
 from tests.support.service import API_KEY
 
-
 PATH = "/v1/notifications"
 
 
