@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import aiohttp
 import orjson
@@ -38,10 +38,10 @@ from service.senders.markup import RichText, clean, read, telegram_html, utf16_l
 from service.settings import TelegramSettings
 
 if TYPE_CHECKING:
-    from aiogram import Bot
     from aiogram.methods import TelegramMethod
 
 Chat = int | str
+Kind = Literal["text", "photo", "document"]
 
 # Below DELIVERY_SEND_TIMEOUT_SECONDS, so that the ids of the parts that were accepted come back.
 TIMEOUT_SECONDS = 15.0
@@ -57,7 +57,6 @@ UNTIMED_PAUSE_SECONDS = 1.0
 
 ADDRESS_HELP = "accepted: a chat id, @username of a group or channel, or either with :TOPIC"
 _ADDRESS = re.compile(r"(-?[1-9][0-9]{0,15}|@[A-Za-z][A-Za-z0-9_]{3,31})(?::([1-9][0-9]{0,9}))?")
-_METHODS = ("sendMessage", "sendPhoto", "sendDocument")
 _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 _SERVER = re.compile(r"https?://[^\s{}?#]+")
 _JSON = {"content-type": "application/json"}
@@ -91,7 +90,7 @@ class TelegramSender(BaseSender):
         self.off_reason = self._why_off(settings)
         self._settings = settings
         self._timeout_seconds = timeout_seconds
-        self._bot: Bot | None = None
+        self._client: Client | None = None
         self._moved: dict[Chat, int] = {}
         self._paused: dict[Chat, float] = {}
 
@@ -112,9 +111,9 @@ class TelegramSender(BaseSender):
         return address.partition(":")[0]
 
     async def open(self) -> None:
-        if self._bot is None:
+        if self._client is None:
             # Importing aiogram takes seconds of CPU.
-            self._bot = await asyncio.to_thread(_connect, self._settings, self._timeout_seconds / 3)
+            self._client = await asyncio.to_thread(_connect, self._settings, self._timeout_seconds / 3)
 
     async def send(self, message: Message) -> Outcome:
         chat, thread = _target(message.address)
@@ -138,9 +137,9 @@ class TelegramSender(BaseSender):
         return Sent(tuple(done), address=None if moved is None else _address(moved, thread))
 
     async def close(self) -> None:
-        bot, self._bot = self._bot, None
-        if bot is not None:
-            await bot.session.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     def _why_off(self, settings: TelegramSettings) -> str | None:
         if settings.bot_token is None:
@@ -171,9 +170,9 @@ class TelegramSender(BaseSender):
                     raise
 
     async def _call(self, chat: Chat, thread: int | None, part: "_Part") -> str:
-        if self._bot is None:
+        if self._client is None:
             raise RuntimeError("open() was not called")
-        return await self._bot(_method(chat, thread, part))
+        return await self._client.post(part.kind, _fields(chat, thread, part))
 
     def _remember(self, chat: Chat, moved_to: int) -> None:
         if len(self._moved) >= MOVED_CHATS_KEPT:
@@ -206,7 +205,7 @@ class TelegramSender(BaseSender):
 class _Part:
     """What one call sends: text, or a file with the text as its caption."""
 
-    kind: Literal["text", "photo", "document"]
+    kind: Kind
     text: RichText
     url: str = ""
     buttons: Sequence[Button] = ()
@@ -215,6 +214,16 @@ class _Part:
     def written(self) -> str:
         """The text as it is sent: HTML when it has styles, else the text itself."""
         return telegram_html(self.text) if self.text.spans else self.text.text
+
+
+class Client(Protocol):
+    """The connection to the Bot API server."""
+
+    async def post(self, kind: Kind, fields: dict[str, Any]) -> str:
+        """One call; the id of the message. Raises `_RefusedCallError`, or what aiohttp raises."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class _RefusedCallError(Exception):
@@ -273,38 +282,37 @@ def _parts(message: Message) -> list[_Part]:
     return parts
 
 
-def _method(chat: Chat, thread: int | None, part: _Part) -> "TelegramMethod[Any]":
-    from aiogram.methods import SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
-    from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup  # noqa: PLC0415
-
+def _fields(chat: Chat, thread: int | None, part: "_Part") -> dict[str, Any]:
+    """The parameters of a part's call, as the Bot API names them."""
     fields: dict[str, Any] = {"chat_id": chat}
     if thread is not None:
         fields["message_thread_id"] = thread
     if part.text.spans:
         fields["parse_mode"] = "HTML"
     if part.buttons:
-        rows = [[InlineKeyboardButton(text=clean(button.text), url=button.url)] for button in part.buttons]
-        fields["reply_markup"] = InlineKeyboardMarkup(inline_keyboard=rows)
-    match part.kind:
-        case "text":
-            return SendMessage(text=part.written, **fields)
-        case "photo":
-            return SendPhoto(photo=part.url, caption=part.written, **fields)
-        case "document":
-            return SendDocument(document=part.url, caption=part.written, **fields)
+        rows = [[{"text": clean(button.text), "url": button.url}] for button in part.buttons]
+        fields["reply_markup"] = {"inline_keyboard": rows}
+    if part.kind == "text":
+        fields["text"] = part.written
+    else:
+        fields[part.kind] = part.url
+        if part.text.text:
+            fields["caption"] = part.written
+    return fields
 
 
-def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
-    """A bot that posts JSON of the fields that are set and answers with the message's id.
+def _connect(settings: TelegramSettings, connect_seconds: float) -> "Client":
+    """The session of aiogram's client, with a way to post the fields that are set and no others.
 
-    Against aiogram's own session this saves the form, the dump of some twenty unset fields and the
-    model of the answer: most of the cost of a call. Errors go through aiogram's `check_response`.
+    Against a call of aiogram's own this saves the model of the method, the form, the dump of some
+    twenty unset fields and the model of the answer: most of its cost. Whatever is no message goes
+    through aiogram's `check_response`.
     """
     from aiogram import Bot  # noqa: PLC0415
     from aiogram.client.session.aiohttp import AiohttpSession  # noqa: PLC0415
     from aiogram.client.telegram import TelegramAPIServer  # noqa: PLC0415
     from aiogram.exceptions import AiogramError  # noqa: PLC0415
-    from aiogram.methods import Response  # noqa: PLC0415
+    from aiogram.methods import Response, SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
     from aiogram.types import Message as TelegramMessage  # noqa: PLC0415
 
     class Session(AiohttpSession):
@@ -312,21 +320,21 @@ def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
         response_model = Response[TelegramMessage]
         waiting = aiohttp.ClientTimeout(total=None, connect=connect_seconds)
 
-        async def make_request(
-            self, bot: Bot, method: "TelegramMethod[Any]", timeout: int | None = None  # noqa: ASYNC109
-        ) -> Any:  # fmt: skip
-            del timeout  # the sender's own limit covers all parts of a message
+        async def post(self, kind: Kind, fields: dict[str, Any]) -> str:
             http = await self.create_session()
-            body = method.model_dump_json(exclude_unset=True, warnings=False).encode()
-            url = urls[method.__api_method__]
             async with http.post(
-                url, data=body, headers=_JSON, timeout=self.waiting, allow_redirects=False
+                urls[kind],
+                data=orjson.dumps(fields),
+                headers=_JSON,
+                timeout=self.waiting,
+                allow_redirects=False,
             ) as response:
                 content = await response.read()
             message_id = _message_id(content) if response.status == HTTPStatus.OK else None
             if message_id is not None:
                 return message_id
             try:
+                method = methods[kind](**fields)
                 self.check_response(bot, method, response.status, content.decode(errors="replace"))
             except (AiogramError, TypeError) as error:  # TypeError: an error without a description
                 raise _refused_call(response.status, error, response.headers.get("retry-after")) from error
@@ -336,11 +344,14 @@ def _connect(settings: TelegramSettings, connect_seconds: float) -> "Bot":
             if self._session is not None:
                 await self._session.close()
 
+    methods: dict[Kind, type[TelegramMethod[Any]]]
+    methods = {"text": SendMessage, "photo": SendPhoto, "document": SendDocument}
     token = settings.bot_token.get_secret_value() if settings.bot_token else ""
     server = TelegramAPIServer.from_base(settings.api_url)
-    urls = {name: URL(server.api_url(token, name)) for name in _METHODS}
+    urls = {kind: URL(server.api_url(token, method.__api_method__)) for kind, method in methods.items()}
     session = Session(api=server, limit=settings.concurrency or CONNECTIONS, json_loads=orjson.loads)
-    return Bot(token, session=session)
+    bot = Bot(token, session=session)
+    return session
 
 
 def _message_id(content: bytes) -> str | None:

@@ -15,6 +15,8 @@ from service.db import embedded
 from service.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from tests.support.waiting import wait_blocking
 
+pytestmark = pytest.mark.slow
+
 _USE_AND_HANG = """
 import sys, time
 from pathlib import Path
