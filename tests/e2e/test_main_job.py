@@ -142,7 +142,7 @@ async def test_a_crash_between_acceptance_and_sending(
     assert told < len(bodies)
 
     service.start()
-    await wait_until(lambda: set(telegram.texts()) == set(bodies), 30, "all are sent")
+    await wait_until(lambda: set(telegram.texts()) == set(bodies), 90, "all are sent")
     # In the order of acceptance; only what was under way at the crash may have come twice.
     assert list(dict.fromkeys(telegram.texts())) == bodies
     assert telegram.counts()["duplicates"] <= 1

@@ -16,7 +16,8 @@ from service.db.migrate import SchemaTooNewError, alembic_config, metadata, migr
 
 
 def _differences(connection: Connection) -> list[object]:
-    return compare_metadata(MigrationContext.configure(connection), metadata())
+    found: list[object] = compare_metadata(MigrationContext.configure(connection), metadata())
+    return found
 
 
 async def _tables(dsn: str) -> list[str]:
