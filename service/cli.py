@@ -173,14 +173,15 @@ def revoke_key(key_id: str) -> None:
 def _settings() -> "Settings":
     from pydantic import ValidationError
 
-    from service.settings import Settings
+    from service import settings
 
     try:
-        return Settings()
+        return settings.Settings()
     except ValidationError as error:
+        prefix = getattr(settings, error.title).model_config["env_prefix"]
         for problem in error.errors():
-            variable = "_".join(str(step) for step in problem["loc"]).upper()
-            typer.echo(f"{error.title} {variable}: {problem['msg']}", err=True)
+            variable = prefix + "_".join(str(step) for step in problem["loc"]).upper()
+            typer.echo(f"{variable}: {problem['msg']}" if problem["loc"] else problem["msg"], err=True)
         raise typer.Exit(2) from None
 
 

@@ -5,10 +5,10 @@ Empty variables count as unset, so that a compose file may pass them through.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Role = Literal["api", "worker"]
@@ -110,6 +110,15 @@ class DeliverySettings(BaseSettings):
     retention_days: float = Field(30.0, gt=0, description="Finished notifications are kept so long")
     housekeeping_seconds: float = Field(2.0, gt=0, description="Pause between expiry and lease checks")
     drain_timeout_seconds: float = Field(25.0, gt=0, description="Longest wait for sends under way at stop")
+
+    @model_validator(mode="after")
+    def _lease_outlasts_a_call(self) -> Self:
+        if self.lease_seconds < 2 * self.send_timeout_seconds:
+            raise ValueError(
+                f"DELIVERY_LEASE_SECONDS ({self.lease_seconds:g}) has to be at least twice "
+                f"DELIVERY_SEND_TIMEOUT_SECONDS ({self.send_timeout_seconds:g}): a call must end before its lease"
+            )
+        return self
 
     @field_validator("retry_delays_seconds", mode="before")
     @classmethod

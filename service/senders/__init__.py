@@ -10,7 +10,11 @@ from service.senders.webhook import WebhookSender
 from service.settings import Settings
 
 SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
-    "TG": lambda settings: TelegramSender(settings.telegram),
+    "TG": lambda settings: TelegramSender(
+        settings.telegram,
+        # Below the engine's own limit, so that the ids of the parts that were accepted come back.
+        timeout_seconds=0.75 * settings.delivery.send_timeout_seconds,
+    ),
     "WEBHOOK": lambda settings: WebhookSender(settings.webhook),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }

@@ -42,7 +42,13 @@ QUICK = {
 }
 UNPACED = {"TG_RATE": "0", "TG_CHAT_RATE": "0", "TG_GROUP_RATE": "0"}
 # A message that no queue takes yet counts as not published, too.
-BROKER_AWAY = (OSError, TimeoutError, aio_pika.exceptions.AMQPError, aiormq.exceptions.AMQPError, RuntimeError)
+BROKER_AWAY = (
+    OSError,
+    TimeoutError,
+    aio_pika.exceptions.AMQPError,
+    aiormq.exceptions.AMQPError,
+    RuntimeError,
+)
 
 Message = dict[str, Any]
 
@@ -133,7 +139,9 @@ async def _publish_once(
         async def one(number: int) -> int | None:
             body, message_id = messages[number]
             message = aio_pika.Message(
-                json.dumps(body).encode(), message_id=message_id, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+                json.dumps(body).encode(),
+                message_id=message_id,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             )
             try:
                 await channel.default_exchange.publish(message, routing_key=queue, timeout=10)
@@ -157,7 +165,10 @@ async def publish_kafka(bootstrap: str, topic: str, messages: Sequence[Message])
     await producer.start()
     try:
         for start in range(0, len(messages), 500):
-            sent = [await producer.send(topic, json.dumps(body).encode()) for body in messages[start : start + 500]]
+            sent = [
+                await producer.send(topic, json.dumps(body).encode())
+                for body in messages[start : start + 500]
+            ]
             await asyncio.gather(*sent)
     finally:
         await producer.stop()
@@ -207,7 +218,9 @@ async def queue_depth(url: str, name: str) -> int:
 
 async def drained_topic(bootstrap: str, topic: str) -> list[dict[str, Any]]:
     """Everything in a Kafka topic; in order within each notification."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         items: list[dict[str, Any]] = []
@@ -228,7 +241,9 @@ class EventCheck:
     types: Mapping[str, int]
 
 
-def check_events(events: Iterable[Mapping[str, Any]], expected: set[str], *, last: str = "sent") -> EventCheck:
+def check_events(
+    events: Iterable[Mapping[str, Any]], expected: set[str], *, last: str = "sent"
+) -> EventCheck:
     """Each notification's changes are all there and in order once repeats (same event_id) are dropped."""
     kept: dict[str, list[str]] = defaultdict(list)
     seen: dict[str, str] = {}
@@ -247,7 +262,9 @@ def check_events(events: Iterable[Mapping[str, Any]], expected: set[str], *, las
     assert kept.keys() == expected, f"{len(expected - kept.keys())} notifications without any event"
     wrong = {key: types for key, types in kept.items() if not _is_story(types, last)}
     assert not wrong, f"{len(wrong)} in the wrong order or incomplete: {list(wrong.items())[:5]}"
-    return EventCheck(len(kept), published, repeated, Counter(type_ for types in kept.values() for type_ in types))
+    return EventCheck(
+        len(kept), published, repeated, Counter(type_ for types in kept.values() for type_ in types)
+    )
 
 
 def _is_story(types: Sequence[str], last: str) -> bool:
@@ -342,7 +359,9 @@ def repeats(texts: Mapping[str, int]) -> int:
 
 def tell(what: str, **figures: object) -> None:
     """One line of figures, shown with `-s` and in the report of a failure."""
-    print(f"\n  {what}: " + ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items()))
+    print(
+        f"\n  {what}: " + ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items())
+    )
 
 
 class WebhookProcess:
@@ -351,7 +370,12 @@ class WebhookProcess:
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.fakes.webhook"]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().split()[1]

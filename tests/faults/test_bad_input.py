@@ -44,9 +44,17 @@ _anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-_valid = st.fixed_dictionaries({"title": st.text(max_size=20), "body": st.just("text"), "sender": st.just("TG")})
-_typo = st.builds(lambda valid, name: {**valid, name: 1}, _valid, st.text(min_size=1).map(lambda name: f"x{name}"))
-_missing = st.builds(lambda valid, name: {k: v for k, v in valid.items() if k != name}, _valid, st.sampled_from(["body", "sender"]))
+_valid = st.fixed_dictionaries(
+    {"title": st.text(max_size=20), "body": st.just("text"), "sender": st.just("TG")}
+)
+_typo = st.builds(
+    lambda valid, name: {**valid, name: 1}, _valid, st.text(min_size=1).map(lambda name: f"x{name}")
+)
+_missing = st.builds(
+    lambda valid, name: {k: v for k, v in valid.items() if k != name},
+    _valid,
+    st.sampled_from(["body", "sender"]),
+)
 _wrong_values: Sequence[tuple[str, st.SearchStrategy[Any]]] = (
     ("body", st.sampled_from(["", " ", "\t\n", 7, None, [], {}, "x" * 100_001])),
     ("title", st.sampled_from([7, [], {}, "x" * 1_001])),
@@ -55,24 +63,45 @@ _wrong_values: Sequence[tuple[str, st.SearchStrategy[Any]]] = (
     ("priority", st.sampled_from(["", "Urgent", "0", 1, None, []])),
     ("format", st.sampled_from(["", "md", 1, None])),
     ("send_at", st.sampled_from(["tomorrow", "2030-01-01", "2030-01-01T00:00:00", 0, -1, []])),
-    ("buttons", st.sampled_from([{}, [1], [{"text": "x"}], [{"text": "", "url": "https://a.b"}], [{"text": "x", "url": "ftp://a"}]])),
-    ("attachments", st.sampled_from([{}, [1], [{"kind": "film", "url": "https://a.b/c"}], [{"kind": "photo"}]])),
+    (
+        "buttons",
+        st.sampled_from(
+            [
+                {},
+                [1],
+                [{"text": "x"}],
+                [{"text": "", "url": "https://a.b"}],
+                [{"text": "x", "url": "ftp://a"}],
+            ]
+        ),
+    ),
+    (
+        "attachments",
+        st.sampled_from([{}, [1], [{"kind": "film", "url": "https://a.b/c"}], [{"kind": "photo"}]]),
+    ),
     ("metadata", st.sampled_from([1, [], "x", {"x": "y" * 5_000}])),
     ("on_unknown", st.sampled_from(["", "ask", 1, None])),
     ("id", st.sampled_from(["", "x" * 129, 7, "a\nb", "a\x00b"])),
     ("category", st.sampled_from(["", "x" * 65, 7, "a\nb"])),
 )
 _wrong = st.one_of(
-    *(st.builds(lambda valid, bad, name=name: {**valid, name: bad}, _valid, values) for name, values in _wrong_values)
+    *(
+        st.builds(lambda valid, bad, name=name: {**valid, name: bad}, _valid, values)
+        for name, values in _wrong_values
+    )
 )
 _as_json = (_typo | _missing | _wrong).map(lambda message: json.dumps(message).encode())
 _cut = st.builds(
     lambda valid, share: json.dumps(valid).encode()[: max(0, int(len(json.dumps(valid)) * share) - 1)],
     _valid, st.floats(0, 1),
 )  # fmt: skip
-_not_an_object = _anything.filter(lambda any_: not isinstance(any_, dict)).map(lambda any_: json.dumps(any_).encode())
+_not_an_object = _anything.filter(lambda any_: not isinstance(any_, dict)).map(
+    lambda any_: json.dumps(any_).encode()
+)
 _doubled = _valid.map(lambda valid: json.dumps(valid).encode() * 2)
-_encoded = st.builds(lambda valid, code: json.dumps(valid).encode(code), _valid, st.sampled_from(["utf-16", "utf-32"]))
+_encoded = st.builds(
+    lambda valid, code: json.dumps(valid).encode(code), _valid, st.sampled_from(["utf-16", "utf-32"])
+)
 _deep = st.integers(200, 2_000).map(lambda depth: b'{"body":' + b"[" * depth + b"]" * depth + b"}")
 broken_message = st.one_of(_as_json, st.binary(max_size=200), _cut, _not_an_object, _doubled, _encoded, _deep)
 
@@ -109,7 +138,10 @@ async def _all_rejected(url: str, source: str, broken: Sequence[bytes]) -> Count
     """Wait for as many rejections as there were broken messages: the same ones, each with a reason. The reasons' codes."""
 
     async def complete() -> bool:
-        return bool(await value(url, "SELECT count(*) FROM rejection WHERE source LIKE $1", f"{source}%") >= len(broken))
+        return bool(
+            await value(url, "SELECT count(*) FROM rejection WHERE source LIKE $1", f"{source}%")
+            >= len(broken)
+        )
 
     try:
         await wait_until(complete, DEADLINE)
@@ -158,7 +190,9 @@ async def test_through_kafka(
     topic, broken = f"fuzz-{uuid4()}", _broken_messages(BROKEN)
     mixed, good = _mixed(broken, "kafka")
     own = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": topic}
-    service = await asyncio.to_thread(start_service, {**QUICK, **UNPACED, **telegram.env, **kafka_mock.env, **own})
+    service = await asyncio.to_thread(
+        start_service, {**QUICK, **UNPACED, **telegram.env, **kafka_mock.env, **own}
+    )
     producer = AIOKafkaProducer(bootstrap_servers=kafka_mock.bootstrap)
     await producer.start()
     try:

@@ -21,7 +21,9 @@ USED = 0.95
 
 def _messages(to_each_chat: int, to_each_group: int) -> list[dict[str, Any]]:
     """To 60 people and 15 groups, mixed; people could take twice, groups a sixth of what the bot may send."""
-    places = [str(1_000 + n) for n in range(60)] * to_each_chat + [str(-1_000 - n) for n in range(15)] * to_each_group
+    places = [str(1_000 + n) for n in range(60)] * to_each_chat + [
+        str(-1_000 - n) for n in range(15)
+    ] * to_each_group
     random.Random(7).shuffle(places)
     return [{"body": f"m{number}", "sender": "TG", "to": place} for number, place in enumerate(places)]
 
@@ -49,7 +51,9 @@ async def _throttled(telegram: TelegramProcess, after: float) -> list[dict[str, 
     return [call for call in refused if call["status"] == 429 and call["at"] > after]
 
 
-async def test_three_replicas_share_the_limits(start_service: StartService, telegram: TelegramProcess) -> None:
+async def test_three_replicas_share_the_limits(
+    start_service: StartService, telegram: TelegramProcess
+) -> None:
     """30 a second for the bot, 1 a second to a chat, 20 a minute to a group: no 429, and no slower than that."""
     messages = _messages(size(5, 45), size(4, 20))
     first, *_ = await _replicas(start_service, telegram, 3)
@@ -68,7 +72,9 @@ async def test_three_replicas_share_the_limits(start_service: StartService, tele
     assert _used(steady) >= USED
 
 
-async def test_priorities_do_not_double_a_chats_limit(start_service: StartService, telegram: TelegramProcess) -> None:
+async def test_priorities_do_not_double_a_chats_limit(
+    start_service: StartService, telegram: TelegramProcess
+) -> None:
     """Messages of all priorities to one chat share its second."""
     messages = [
         {"body": f"{priority} {chat} {n}", "sender": "TG", "to": str(chat), "priority": priority}

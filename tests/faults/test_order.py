@@ -36,7 +36,9 @@ async def _write(replicas: list[Service], chat: int, count: int) -> list[str]:
     return texts
 
 
-async def test_over_replicas_retries_and_restarts(start_service: StartService, telegram: TelegramProcess) -> None:
+async def test_over_replicas_retries_and_restarts(
+    start_service: StartService, telegram: TelegramProcess
+) -> None:
     each = size(60, 1_000)
     replicas = [start_service({**QUICK, **UNPACED, **telegram.env}, ready=False) for _ in range(2)]
     for replica in replicas:
@@ -79,7 +81,9 @@ async def test_a_failure_while_the_next_one_is_being_stored(
     await transaction.start()
     await other.execute("LOCK TABLE notification IN SHARE MODE")
     storing = asyncio.create_task(service.acall("POST", "/v1/notifications", {**send, "body": "second"}))
-    await wait_until(lambda: value(database_url, "SELECT count(*) FROM pg_locks WHERE NOT granted"), 5, "it waits")
+    await wait_until(
+        lambda: value(database_url, "SELECT count(*) FROM pg_locks WHERE NOT granted"), 5, "it waits"
+    )
 
     async def first_has_failed() -> bool:
         metrics = (await service.acall("GET", "/metrics")).body.decode()

@@ -105,7 +105,9 @@ async def _ride_through(
         await wait_until(lambda: len(posted.accepted) >= 20, 20, "HTTP takes messages")
         with outage:
             watch = Stopwatch()
-            await publish_rabbit(scene.rabbit.url, scene.name, [(body, str(uuid4())) for body in through["rabbit"]])
+            await publish_rabbit(
+                scene.rabbit.url, scene.name, [(body, str(uuid4())) for body in through["rabbit"]]
+            )
             await publish_kafka(scene.kafka.bootstrap, scene.name, through["kafka"])
             await wait_until(lambda: posted.refused, 20, "HTTP answers 503")
             if total:
@@ -204,7 +206,9 @@ async def _brokers_ready(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "frozen"])
-async def test_postgresql_is_away(how: str, crashable_postgres: CrashablePostgres, start_scene: StartScene) -> None:
+async def test_postgresql_is_away(
+    how: str, crashable_postgres: CrashablePostgres, start_scene: StartScene
+) -> None:
     scene = await start_scene(crashable_postgres)
     ways = {"stopped": _stopped, "killed": _killed, "frozen": _frozen}
     await _ride_through(scene, ways[how](crashable_postgres), how)
@@ -254,7 +258,9 @@ async def test_postgresql_restarts_again_and_again(
         async with _posting(scene.service, 2) as posted:
             for turn in range(turns):
                 known = len(posted.accepted)
-                await wait_until(lambda known=known: len(posted.accepted) > known + 5, 20, "HTTP takes messages")
+                await wait_until(
+                    lambda known=known: len(posted.accepted) > known + 5, 20, "HTTP takes messages"
+                )
                 with _killed(crashable_postgres) if turn % 2 else _stopped(crashable_postgres):
                     pass
             known = len(posted.accepted)

@@ -23,13 +23,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
     ids=["paced", "unpaced"],
 )
 async def test_urgent_overtakes_a_backlog(
-    kind: str, env: dict[str, str], calls_a_second: int, telegram: TelegramProcess, start_service: StartService
+    kind: str,
+    env: dict[str, str],
+    calls_a_second: int,
+    telegram: TelegramProcess,
+    start_service: StartService,
 ) -> None:
     bulk = size(10_000, 100_000)
     telegram.control("POST", "delay", seconds=0.1)
-    service = await asyncio.to_thread(start_service, {**QUICK, **telegram.env, **env, "DELIVERY_LEASE_SECONDS": "60"})
+    service = await asyncio.to_thread(
+        start_service, {**QUICK, **telegram.env, **env, "DELIVERY_LEASE_SECONDS": "60"}
+    )
     messages = [
-        {"body": f"bulk {n}", "sender": "TG", "to": str(1_000 + n % 500), "priority": "bulk"} for n in range(bulk)
+        {"body": f"bulk {n}", "sender": "TG", "to": str(1_000 + n % 500), "priority": "bulk"}
+        for n in range(bulk)
     ]
     await post_batch(service, messages)
     await wait_until(lambda: telegram.counts()["accepted"] >= 50, 20, "the backlog moves")

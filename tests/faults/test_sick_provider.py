@@ -67,7 +67,11 @@ class _Load:
 
 @pytest.mark.parametrize("sickness", SICKNESSES)
 async def test_one_of_three(
-    sickness: str, telegram: TelegramProcess, webhook: WebhookProcess, start_service: StartService, database_url: str
+    sickness: str,
+    telegram: TelegramProcess,
+    webhook: WebhookProcess,
+    start_service: StartService,
+    database_url: str,
 ) -> None:
     env = {**QUICK, **UNPACED, **telegram.env, **webhook.env, "CONSOLE_ENABLED": "true"}
     service = await asyncio.to_thread(start_service, env)
@@ -108,4 +112,7 @@ def _delays(webhook: WebhookProcess) -> list[float]:
     """From acceptance, which the payload tells, to arrival, seconds."""
     from datetime import datetime
 
-    return [call["at"] - datetime.fromisoformat(call["payload"]["timestamp"]).timestamp() for call in webhook.calls()]
+    return [
+        call["at"] - datetime.fromisoformat(call["payload"]["timestamp"]).timestamp()
+        for call in webhook.calls()
+    ]

@@ -1,6 +1,7 @@
 """A 429 pauses exactly what it is about, in every replica, and costs nobody an attempt."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ async def _refused(telegram: TelegramProcess) -> list[dict[str, Any]]:
 def _gap(times: list[float], since: float, until: float) -> float:
     """The longest time without a message between these moments."""
     inside = [since, *(at for at in times if since < at < until), until]
-    return max(b - a for a, b in zip(inside, inside[1:], strict=False))
+    return max(b - a for a, b in itertools.pairwise(inside))
 
 
 async def _no_attempt_was_used(url: str) -> None:
@@ -68,14 +69,19 @@ async def test_of_a_chat(
     ]
     others = [{"body": f"other {n}", "sender": "TG", "to": str(1_000 + n % 50)} for n in range(230)]
     await asyncio.gather(
-        post_batch(replicas[0], others[:115] + paused[:10]), post_batch(replicas[1], others[115:] + paused[10:])
+        post_batch(replicas[0], others[:115] + paused[:10]),
+        post_batch(replicas[1], others[115:] + paused[10:]),
     )
     await post_batch(replicas[0], _to_webhook(50))
     await arrived(telegram, {message["body"] for message in paused + others}, 60)
     await wait_until(lambda: len(webhook.bodies()) == 50, 20, "webhooks went on")
     (refusal,) = await _refused(telegram)
     journal = await _journal(telegram)
-    again = min(message["at"] for message in journal if message["chat"] == chat and message["at"] > refusal["at"] + GRACE)
+    again = min(
+        message["at"]
+        for message in journal
+        if message["chat"] == chat and message["at"] > refusal["at"] + GRACE
+    )
     to_others = [message["at"] for message in journal if message["chat"] != chat]
     gap = _gap(to_others, refusal["at"], min(again, to_others[-1]))
     tell("429 of a chat", paused_seconds=round(again - refusal["at"], 2), longest_gap_of_others=round(gap, 2))

@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartService
-from tests.faults.support import FULL_TIMEOUT, QUICK, UNPACED, WebhookProcess, arrived, post_batch, query, size, tell
 from tests.fakes.telegram import TOKEN
+from tests.faults.support import (
+    FULL_TIMEOUT,
+    QUICK,
+    UNPACED,
+    WebhookProcess,
+    arrived,
+    post_batch,
+    query,
+    size,
+    tell,
+)
 from tests.support.service import Service
 from tests.support.telegram import TelegramProcess
 from tests.support.waiting import wait_until
@@ -45,7 +55,9 @@ async def _halted_but_working(service: Service, webhook: WebhookProcess, url: st
     await wait_until(lambda: "print 49" in service.logs(), 20, "the console goes on")
 
     async def all_wait() -> bool:
-        rows = await query(url, "SELECT status, attempt, count(*) FROM delivery WHERE sender = 'TG' GROUP BY 1, 2")
+        rows = await query(
+            url, "SELECT status, attempt, count(*) FROM delivery WHERE sender = 'TG' GROUP BY 1, 2"
+        )
         return [tuple(row) for row in rows] == [("queued", 0, waiting)]
 
     await wait_until(all_wait, 10, "every row waits, and no attempt was used")
