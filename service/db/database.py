@@ -1,5 +1,7 @@
 """The connection pool and the one way to open a transaction."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -24,6 +26,10 @@ TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, *OUTAGE)
 """Outages, and conflicts that a repeat of the statement resolves."""
 
 
+CONNECT_SECONDS = 10.0
+_SESSION = {"application_name": "notifications", "timezone": "UTC", "jit": "off"}
+
+
 class Database:
     """A pool of connections to one PostgreSQL.
 
@@ -43,7 +49,7 @@ class Database:
             min_size=1,
             max_size=self._pool_size,
             command_timeout=self._command_timeout,
-            server_settings={"application_name": "notifications", "timezone": "UTC", "jit": "off"},
+            server_settings=_SESSION,
         )
 
     async def close(self) -> None:
@@ -71,11 +77,7 @@ class Database:
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection outside the pool, for what holds one for long: LISTEN, advisory locks."""
-        return await asyncpg.connect(
-            self.dsn,
-            timeout=10,
-            server_settings={"application_name": "notifications", "timezone": "UTC", "jit": "off"},
-        )
+        return await self._connect({})
 
     async def connect_ledger(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection for the engine's statements.
@@ -83,19 +85,30 @@ class Database:
         They are all index look-ups for a batch of rows. While tables are young or grow fast the
         statistics tempt the planner into scans; these settings keep it from them.
         """
-        return await asyncpg.connect(
-            self.dsn,
-            timeout=10,
-            command_timeout=self._command_timeout,
-            server_settings={
-                "application_name": "notifications ledger",
-                "timezone": "UTC",
-                "jit": "off",
+        return await self._connect(
+            {
                 "enable_seqscan": "off",
                 "enable_hashjoin": "off",
                 "enable_mergejoin": "off",
-            },
+            }
         )
+
+    async def _connect(self, settings: dict[str, str]) -> "asyncpg.Connection[asyncpg.Record]":
+        opening = asyncio.ensure_future(
+            asyncpg.connect(
+                self.dsn,
+                timeout=CONNECT_SECONDS,
+                command_timeout=self._command_timeout,
+                server_settings={**_SESSION, **settings},
+            )
+        )
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # What is opened all the same must not be left behind.
+            with contextlib.suppress(*OUTAGE):
+                (await opening).terminate()
+            raise
 
     async def ping(self) -> None:
         """Raises one of `OUTAGE` when PostgreSQL does not answer."""

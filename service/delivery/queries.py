@@ -91,15 +91,17 @@ cand AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) d
     LIMIT $5
-), {fence}
-judged AS (
-    SELECT c.*, f.id AS fence_id, f.status AS fence_status, f.due_at AS fence_due, b.next_at AS address_next,
-        row_number() OVER lane AS rank, row_number() OVER pace AS turn, min(c.due_at) OVER lane_all AS lane_due
-    FROM cand c
-    LEFT JOIN fence f ON f.address = c.address AND f.priority = c.priority
-    LEFT JOIN pacing_bucket b ON b.bucket = 'address:' || $1 || ':' || c.pacing_key
-    WINDOW lane AS ({lane} ORDER BY c.id), lane_all AS ({lane}),
-        pace AS (PARTITION BY c.pacing_key ORDER BY c.priority, c.id)
+), ranked AS (
+    SELECT *, row_number() OVER ({lane} ORDER BY id) AS rank,
+        row_number() OVER (PARTITION BY pacing_key ORDER BY priority, id) AS turn
+    FROM cand
+), judged AS (
+    SELECT r.*, b.next_at AS address_next, min(r.due_at) OVER lane AS lane_due,
+        min(f.id) OVER lane AS fence_id, min(f.status) OVER lane AS fence_status, min(f.due_at) OVER lane AS fence_due
+    FROM ranked r
+    {fence}
+    LEFT JOIN pacing_bucket b ON b.bucket = 'address:' || $1 || ':' || r.pacing_key
+    WINDOW lane AS ({lane_of_r})
 ), free AS (
     SELECT *, (fence_id IS NULL OR id < fence_id) AND coalesce(address_next <= now(), true)
         AND (spacing = 0 OR turn = 1) AS ok
@@ -162,26 +164,18 @@ spent AS (
     WHERE bucket = 'account:' || $1 AND EXISTS (SELECT 1 FROM picked)
 ),"""
 
-_FENCE = """
-lanes AS (
-    SELECT DISTINCT address, priority FROM cand
-), fence AS (
-    SELECT l.address, l.priority, f.id, f.status, f.due_at
-    FROM lanes l CROSS JOIN LATERAL (
+# Looked up once a lane, for its first row; the window hands it to the others.
+_FENCE = """LEFT JOIN LATERAL (
         SELECT e.id, e.status, e.due_at FROM delivery e
-        WHERE e.sender = $1 AND e.address = l.address AND e.priority = l.priority
+        WHERE r.rank = 1 AND e.sender = $1 AND e.address = r.address AND e.priority = r.priority
           AND e.status IN ('queued', 'sending') AND e.send_at <= now()
           AND e.lease_token IS DISTINCT FROM $3 AND e.id NOT IN (SELECT id FROM cand)
         ORDER BY e.id LIMIT 1
-    ) f
-),"""
+    ) f ON true"""
 
-_NO_FENCE = """
-fence AS (
-    SELECT NULL::text AS address, NULL::smallint AS priority, NULL::bigint AS id, NULL::text AS status,
-        NULL::timestamptz AS due_at
-    WHERE false
-),"""
+_NO_FENCE = """CROSS JOIN (
+        SELECT NULL::bigint AS id, NULL::text AS status, NULL::timestamptz AS due_at
+    ) f"""
 
 
 def claim(*, paced: bool, ordered: bool) -> str:
@@ -190,7 +184,8 @@ def claim(*, paced: bool, ordered: bool) -> str:
         budget=_BUDGET_PACED if paced else _BUDGET_FREE,
         spend=_SPEND_PACED if paced else "",
         fence=_FENCE if ordered else _NO_FENCE,
-        lane="PARTITION BY c.address, c.priority" if ordered else "PARTITION BY c.id",
+        lane="PARTITION BY address, priority" if ordered else "PARTITION BY id",
+        lane_of_r="PARTITION BY r.address, r.priority" if ordered else "PARTITION BY r.id",
     )
 
 

@@ -33,8 +33,8 @@ FULL_TIMEOUT = 3_600 if FULL else 180
 
 # Crashed workers' rows come back soon, so that a test need not wait for minutes.
 QUICK = {
-    "DELIVERY_LEASE_SECONDS": "6",
-    "DELIVERY_SEND_TIMEOUT_SECONDS": "3",
+    "DELIVERY_LEASE_SECONDS": "5",
+    "DELIVERY_SEND_TIMEOUT_SECONDS": "2",
     "DELIVERY_HOUSEKEEPING_SECONDS": "0.5",
     "DELIVERY_POLL_SECONDS": "0.5",
     "DELIVERY_RETRY_DELAYS_SECONDS": "0.2,0.5,1,1,1,2,2,2,2,2,2,2,2,2,2",
@@ -216,19 +216,46 @@ async def queue_depth(url: str, name: str) -> int:
         return (await channel.declare_queue(name, passive=True)).declaration_result.message_count or 0
 
 
-async def drained_topic(bootstrap: str, topic: str) -> list[dict[str, Any]]:
-    """Everything in a Kafka topic; in order within each notification."""
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest"
-    )
+class RecordedTopic:
+    """What came to a Kafka topic; in order within each notification."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self.items: list[dict[str, Any]] = []
+        self._recording = asyncio.create_task(self._record())
+
+    async def _record(self) -> None:
+        # All along, since the mock keeps only the last megabytes.
+        async for record in self._consumer:
+            self.items.append(json.loads(record.value))
+
+    async def complete(self) -> list[dict[str, Any]]:
+        """Everything until now."""
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+
+        async def read() -> bool:
+            return all([await self._consumer.position(place) >= end for place, end in ends.items()])
+
+        await wait_until(read, 60, "the topic is read to its end")
+        return self.items
+
+    async def close(self) -> None:
+        self._recording.cancel()
+        await asyncio.gather(self._recording, return_exceptions=True)
+        await self._consumer.stop()
+
+
+@asynccontextmanager
+async def recorded_topic(bootstrap: str, topic: str) -> AsyncIterator[RecordedTopic]:
+    """Record a Kafka topic from now on."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="latest")
     await consumer.start()
+    await consumer.seek_to_end()
+    recorded = RecordedTopic(consumer)
     try:
-        items: list[dict[str, Any]] = []
-        while batch := await consumer.getmany(timeout_ms=1_500):
-            items += [json.loads(record.value) for records in batch.values() for record in records]
-        return items
+        yield recorded
     finally:
-        await consumer.stop()
+        await recorded.close()
 
 
 @dataclass(frozen=True)
@@ -341,16 +368,22 @@ async def arrived(telegram: TelegramProcess, expected: set[str], deadline: float
 
 async def settled(url: str, deadline: float = 30) -> None:
     """Wait until no delivery is queued or sending and every event has left the outbox."""
+    left: dict[str, int] = {}
 
     async def done() -> bool:
+        nonlocal left
         rows = await query(
             url,
-            """SELECT (SELECT count(*) FROM delivery WHERE status IN ('queued', 'sending')),
-                (SELECT count(*) FROM outbox)""",
+            """SELECT status AS what, count(*) FROM delivery WHERE status IN ('queued', 'sending') GROUP BY status
+            UNION ALL SELECT 'outbox', count(*) FROM outbox HAVING count(*) > 0""",
         )
-        return tuple(rows[0]) == (0, 0)
+        left = {row["what"]: row["count"] for row in rows}
+        return not left
 
-    await wait_until(done, deadline, "everything is settled and reported")
+    try:
+        await wait_until(done, deadline)
+    except AssertionError:
+        raise AssertionError(f"not settled and reported within {deadline:g} s: {left}") from None
 
 
 def repeats(texts: Mapping[str, int]) -> int:

@@ -20,10 +20,10 @@ from tests.faults.support import (
     UNPACED,
     arrived,
     drained,
-    drained_topic,
     query,
     queue_depth,
     recorded_events,
+    recorded_topic,
     size,
     tell,
     value,
@@ -193,16 +193,17 @@ async def test_through_kafka(
     service = await asyncio.to_thread(
         start_service, {**QUICK, **UNPACED, **telegram.env, **kafka_mock.env, **own}
     )
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_mock.bootstrap)
-    await producer.start()
-    try:
-        await asyncio.gather(*[await producer.send(topic, raw) for raw in mixed])
-    finally:
-        await producer.stop()
-    codes = await _all_rejected(database_url, "kafka:", broken)
-    await arrived(telegram, good, DEADLINE)
-    await _outbox_is_empty(database_url)
-    reports = await drained_topic(kafka_mock.bootstrap, "notifications.rejected")
+    async with recorded_topic(kafka_mock.bootstrap, "notifications.rejected") as told:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka_mock.bootstrap)
+        await producer.start()
+        try:
+            await asyncio.gather(*[await producer.send(topic, raw) for raw in mixed])
+        finally:
+            await producer.stop()
+        codes = await _all_rejected(database_url, "kafka:", broken)
+        await arrived(telegram, good, DEADLINE)
+        await _outbox_is_empty(database_url)
+        reports = await told.complete()
     tell("broken messages, Kafka", rejected=len(broken), good_ones=len(good), kinds=len(codes))
     assert {report["id"] for report in reports} >= await _rejection_ids(database_url)
     assert await _alive(service, "kafka")

@@ -95,7 +95,7 @@ async def test_a_killed_replica_takes_little_budget_along(
     start_service: StartService, telegram: TelegramProcess
 ) -> None:
     """What a replica had reserved is lost with it, and that is less than a few seconds of sending."""
-    messages = _messages(size(8, 45), 0)
+    messages = _messages(size(6, 45), 0)
     first, second = await _replicas(start_service, telegram, 2)
     await post_batch(first, messages)
 

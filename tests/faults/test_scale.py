@@ -7,7 +7,7 @@ from tests.faults.support import FULL_TIMEOUT, CrashablePostgres, size, tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
 
-WAITING, FINISHED = size(100_000, 1_000_000), size(300_000, 10_000_000)
+WAITING, FINISHED = size(100_000, 1_000_000), size(200_000, 10_000_000)
 FACTOR = 2.5
 JUDGED = (INTAKE, TICK, PACED_TICK)
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.faults.support import (
+    FULL,
     FULL_TIMEOUT,
     QUICK,
     UNPACED,
@@ -26,8 +27,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
 
-HEALTHY_SECONDS = 3
-SICK_SECONDS = size(10, 60)
+HEALTHY_SECONDS = 2
+SICK_SECONDS = size(6, 60)
 EACH_A_SECOND = 50
 MEMORY_GROWTH_BYTES = 150 * 1024 * 1024
 SICKNESSES: Mapping[str, dict[str, object]] = {
@@ -65,7 +66,7 @@ class _Load:
             await asyncio.sleep(max(0.0, 0.2 - (time.monotonic() - began)))
 
 
-@pytest.mark.parametrize("sickness", SICKNESSES)
+@pytest.mark.parametrize("sickness", SICKNESSES if FULL else ["hangs after accepting", "answers HTML"])
 async def test_one_of_three(
     sickness: str,
     telegram: TelegramProcess,
@@ -102,7 +103,7 @@ async def test_one_of_three(
         all_arrived_after_seconds=round(recovered, 1), arrived_twice=sum(texts.values()) - len(texts),
     )  # fmt: skip
     assert grown < MEMORY_GROWTH_BYTES
-    assert delays[len(delays) * 99 // 100] < 1
+    assert delays[len(delays) * 99 // 100] < 2
     if sickness != "answers slowly":
         # Single probes with growing pauses, not every message's attempts against a wall.
         assert end - middle <= 10

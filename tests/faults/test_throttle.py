@@ -67,10 +67,10 @@ async def test_of_a_chat(
         for n in range(5)
         for priority in ("urgent", "high", "normal", "bulk")
     ]
-    others = [{"body": f"other {n}", "sender": "TG", "to": str(1_000 + n % 50)} for n in range(230)]
+    others = [{"body": f"other {n}", "sender": "TG", "to": str(1_000 + n % 50)} for n in range(200)]
     await asyncio.gather(
-        post_batch(replicas[0], others[:115] + paused[:10]),
-        post_batch(replicas[1], others[115:] + paused[10:]),
+        post_batch(replicas[0], others[:100] + paused[:10]),
+        post_batch(replicas[1], others[100:] + paused[10:]),
     )
     await post_batch(replicas[0], _to_webhook(50))
     await arrived(telegram, {message["body"] for message in paused + others}, 60)
@@ -94,8 +94,8 @@ async def test_of_the_bot(
     database_url: str, telegram: TelegramProcess, webhook: WebhookProcess, start_service: StartService
 ) -> None:
     replicas = await _replicas(start_service, telegram, webhook, TG_CHAT_RATE="0")
-    messages = [{"body": f"m{n}", "sender": "TG", "to": str(1_000 + n % 50)} for n in range(300)]
-    await asyncio.gather(post_batch(replicas[0], messages[:150]), post_batch(replicas[1], messages[150:]))
+    messages = [{"body": f"m{n}", "sender": "TG", "to": str(1_000 + n % 50)} for n in range(200)]
+    await asyncio.gather(post_batch(replicas[0], messages[:100]), post_batch(replicas[1], messages[100:]))
     await wait_until(lambda: telegram.counts()["accepted"] >= 60, 20, "messages arrive")
     # As the Bot API does, every call is refused until it is over.
     telegram.control("POST", "faults", kind="throttle", times=-1, retry_after=PAUSE)
