@@ -8,10 +8,11 @@ from uuid import UUID
 from service.contract import Bounds, FieldProblem, NotificationRequest
 from service.db.ids import uuid7
 from service.delivery.dedup import content_hash, explicit_key
-from service.delivery.ledger import Accepted, Entry, Ledger
+from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Refusal, plan
 from service.delivery.rejections import Rejections
+from service.delivery.rows import Accepted, Entry
 from service.errors import Unavailable
 from service.senders.base import BaseSender
 from service.settings import DeliverySettings, LimitSettings

@@ -16,45 +16,27 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
-import orjson
 
-from service.contract import NotificationRequest
 from service.db.database import OUTAGE, TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.dedup import is_explicit
-from service.delivery.events import Subject, event_json
-from service.delivery.jobs import Job, Pause, Settlement, Verdict, content_of, dump_content, load_content
+from service.delivery.jobs import Job, Pause, Settlement, Verdict
 from service.delivery.metrics import Metrics
-from service.delivery.planning import Plan, Refusal, refuse
+from service.delivery.planning import Refusal, refuse
+from service.delivery.rows import (
+    Accepted,
+    Entry,
+    job_of_entry,
+    job_of_row,
+    request_columns,
+    verdict_columns,
+)
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
 WAKE_ROWS = 20
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-_PART_SEPARATOR = "\x1f"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The request is stored. `duplicate`: it was already; `id` is the first one's."""
-
-    id: UUID
-    request_id: str | None
-    duplicate: bool
-
-
-@dataclass(slots=True)
-class Entry:
-    """A planned request waiting for its commit."""
-
-    id: UUID
-    request: NotificationRequest
-    plan: Plan
-    source: str
-    dedup_key: str | None
-    content_hash: bytes | None
-    answer: "asyncio.Future[Accepted | Refusal]"
 
 
 class Taker(Protocol):
@@ -287,21 +269,9 @@ class Ledger:
     ) -> list[str]:
         """Commit them. Returns the senders that now have rows to look at."""
         now = datetime.now(UTC)
-        verdicts = [settlement.verdict for settlement in batch]
         row = await connection.fetchrow(
             queries.SETTLE,
-            [settlement.job.id for settlement in batch],
-            [verdict.status for verdict in verdicts],
-            [verdict.delay for verdict in verdicts],
-            [verdict.attempt for verdict in verdicts],
-            [verdict.kind for verdict in verdicts],
-            [verdict.code for verdict in verdicts],
-            [verdict.reason for verdict in verdicts],
-            [_PART_SEPARATOR.join(verdict.parts) for verdict in verdicts],
-            [verdict.address for verdict in verdicts],
-            [verdict.event for verdict in verdicts],
-            [_logged(settlement) for settlement in batch],
-            [self._event(settlement, now) for settlement in batch],
+            *verdict_columns(batch, now, tell=bool(self._transports)),
             [pause.bucket for pause in pauses],
             [pause.seconds for pause in pauses],
             WAKE_ROWS,
@@ -310,24 +280,6 @@ class Ledger:
         )
         self.last_commit_at = now
         return list(row[1]) if row else []
-
-    def _event(self, settlement: Settlement, now: datetime) -> str | None:
-        job, verdict = settlement.job, settlement.verdict
-        if verdict.event is None or not self._transports:
-            return None
-        about = Subject(
-            job.notification_id,
-            job.request_id,
-            job.sender,
-            verdict.address or job.address,
-            job.content.category,
-            job.content.metadata,
-            job.id,
-        )
-        error = None if verdict.kind is None else (verdict.kind, verdict.code, verdict.reason or "")
-        return event_json(
-            verdict.event, about, at=now, attempt=verdict.attempt, parts=verdict.parts, error=error
-        )
 
     async def _mark_started(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         batch = list(self._inbox.starts)
@@ -375,11 +327,12 @@ class Ledger:
         lease_ends = asyncio.get_running_loop().time() + self._settings.lease_seconds
         rows = await connection.fetch(
             queries.INSERT_REQUESTS,
-            *self._columns(batch, now),
+            *request_columns(batch, now, tell=bool(self._transports)),
+            self._offer(batch, now),
+            [self._is_ordered(entry.plan.route[0].sender) for entry in batch],
             self._transports,
             self.token,
             self._settings.lease_seconds,
-            [entry.plan.route[0].pacing_key for entry in batch],
         )
         self.last_commit_at = now
         made = {row["notification_id"]: row for row in rows}
@@ -389,35 +342,14 @@ class Ledger:
             if entry.id in made:
                 _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False))
                 self._metrics.accepted(entry.source)
-        await self._look_for(batch, made, now)
+        await self._look_for(batch, made)
         if self._transports and made:
             self._on_outbox()
         return await self._answer_repeats(connection, missing) if missing else []
 
-    def _columns(self, batch: Sequence[Entry], now: datetime) -> list[list[Any]]:
-        offered = self._offer(batch, now)
-        hops = [entry.plan.route[0] for entry in batch]
-        requests = [entry.request for entry in batch]
-        return [
-            [entry.id for entry in batch],
-            [entry.dedup_key for entry in batch],
-            [entry.content_hash for entry in batch],
-            [request.id for request in requests],
-            [entry.source for entry in batch],
-            [dump_content(request) for request in requests],
-            [_route_json(entry.plan) for entry in batch],
-            [request.category for request in requests],
-            [hop.sender for hop in hops],
-            [hop.address for hop in hops],
-            [request.priority.lane for request in requests],
-            [request.send_at for request in requests],
-            [request.expires_at for request in requests],
-            [request.on_unknown == "hold" for request in requests],
-            [hop.spacing for hop in hops],
-            offered,
-            [taker.ordered if (taker := self.takers.get(hop.sender)) else True for hop in hops],
-            [self._accepted_event(entry, now) for entry in batch],
-        ]
+    def _is_ordered(self, sender: str) -> bool:
+        taker = self.takers.get(sender)
+        return taker is None or taker.ordered
 
     def _offer(self, batch: Sequence[Entry], now: datetime) -> list[bool]:
         """Which rows may be born leased: the sender is unpaced, idle enough, and the row is due."""
@@ -434,13 +366,6 @@ class Ledger:
             offered.append(fits)
         return offered
 
-    def _accepted_event(self, entry: Entry, now: datetime) -> str | None:
-        if not self._transports:
-            return None
-        hop, request = entry.plan.route[0], entry.request
-        about = Subject(entry.id, request.id, hop.sender, hop.address, request.category, request.metadata)
-        return event_json("accepted", about, at=now)
-
     def _hand_over(
         self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record], lease_ends: float
     ) -> None:
@@ -448,15 +373,13 @@ class Ledger:
         for entry in batch:
             row = made.get(entry.id)
             if row is not None and row["status"] == "sending":
-                job = _job_of_entry(entry, row, lease_ends)
+                job = job_of_entry(entry, row, lease_ends)
                 self.held[job.id] = job
                 jobs.setdefault(job.sender, []).append(job)
         for sender, leased in jobs.items():
             self.takers[sender].take(leased)
 
-    async def _look_for(
-        self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record], now: datetime
-    ) -> None:
+    async def _look_for(self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record]) -> None:
         await self._look(
             {
                 entry.plan.route[0].sender
@@ -514,27 +437,13 @@ class Ledger:
             self._settings.lease_seconds,
             *order.arguments[2:],
         )
-        jobs = [_job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
+        jobs = [job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
         self.held.update({job.id: job for job in jobs})
         if not order.answer.done():
             order.answer.set_result(jobs)
             return
         for job in jobs:  # whoever asked has stopped meanwhile
             self.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done)))
-
-
-def _logged(settlement: Settlement) -> str | None:
-    """The log keeps everything but first-time successes, which the row itself tells."""
-    job, verdict = settlement.job, settlement.verdict
-    if verdict.event == "sent" and job.attempt == 0 and not job.parts_done:
-        return None
-    return verdict.event
-
-
-def _route_json(plan: Plan) -> str:
-    return orjson.dumps(
-        [[hop.sender, hop.address, hop.spacing, hop.pacing_key] for hop in plan.route]
-    ).decode()
 
 
 def _answer(entry: Entry, answer: Accepted | Refusal) -> None:
@@ -552,46 +461,4 @@ def _conflict(entry: Entry) -> Refusal:
         "id_conflict",
         "id",
         f"{entry.request.id!r} was used for another message; accepted: the same content again, or a new id",
-    )
-
-
-def _job_of_entry(entry: Entry, row: asyncpg.Record, lease_ends: float) -> Job:
-    request, hop = entry.request, entry.plan.route[0]
-    return Job(
-        id=row["id"],
-        notification_id=entry.id,
-        request_id=request.id,
-        sender=hop.sender,
-        address=hop.address,
-        lane=request.priority.lane,
-        content=content_of(request),
-        created_at=row["created_at"],
-        expires_at=request.expires_at,
-        hold_unknown=request.on_unknown == "hold",
-        spacing=hop.spacing,
-        pacing_key=hop.pacing_key,
-        attempt=0,
-        parts_done=(),
-        lease_ends=lease_ends,
-    )
-
-
-def _job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: float) -> Job:
-    return Job(
-        id=row["id"],
-        notification_id=row["notification_id"],
-        request_id=row["request_id"],
-        sender=sender,
-        address=row["address"],
-        lane=row["priority"],
-        content=load_content(row["content"]),
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        hold_unknown=row["hold_unknown"],
-        spacing=row["spacing"],
-        pacing_key=row["pacing_key"],
-        attempt=row["attempt"],
-        parts_done=tuple(row["provider_ids"]),
-        lease_ends=now + lease_seconds,
-        slot=now + row["wait"],
     )

@@ -8,7 +8,7 @@ other, in the order of their ids.
 # Puts a batch of requests into the tables and reports what was new.
 #
 # - A row whose key is taken is skipped; the caller looks up what it repeats.
-# - A delivery is born leased to this process ($20) when its dispatcher has room for it (`offered`),
+# - A delivery is born leased to this process ($21) when its dispatcher has room for it (`offered`),
 #   unless an earlier row of its lane waits for somebody else or its address is pausing.
 # - Deliveries are numbered in the order of the batch, which is the order of acceptance.
 INSERT_REQUESTS = """
@@ -16,11 +16,11 @@ WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[], $14::bool[],
-        $15::float8[], $16::bool[], $17::bool[], $18::text[], $22::text[]
+        $15::float8[], $16::text[], $17::text[], $18::bool[], $19::bool[]
     ) WITH ORDINALITY AS t(
         id, dedup_key, content_hash, request_id, source, content, route, category,
         sender, address, priority, send_at, expires_at, hold_unknown,
-        spacing, offered, ordered, event, pacing_key, ord)
+        spacing, pacing_key, event, offered, ordered, ord)
 ), fresh AS (
     INSERT INTO notification (id, dedup_key, content_hash, request_id, source, content, route, category, created_at)
     SELECT id, dedup_key, content_hash, request_id, source, content::json, route::jsonb, category, now()
@@ -32,7 +32,7 @@ WITH item AS (
             SELECT 1 FROM delivery e
             WHERE i.ordered AND e.sender = i.sender AND e.address = i.address AND e.priority = i.priority
               AND e.status IN ('queued', 'sending') AND e.send_at <= now()
-              AND e.lease_token IS DISTINCT FROM $20
+              AND e.lease_token IS DISTINCT FROM $21
         ) AND NOT EXISTS (
             SELECT 1 FROM pacing_bucket b
             WHERE b.bucket = 'address:' || i.sender || ':' || i.pacing_key AND b.next_at > now()
@@ -44,14 +44,14 @@ WITH item AS (
         behind, started, attempt, lost_leases)
     SELECT id, 0, sender, address, priority, CASE WHEN leased THEN 'sending' ELSE 'queued' END, hold_unknown,
         spacing, pacing_key, coalesce(send_at, now()), coalesce(send_at, now()), expires_at,
-        CASE WHEN leased THEN $20::uuid END, CASE WHEN leased THEN now() + $21 * interval '1 second' END, now(),
+        CASE WHEN leased THEN $21::uuid END, CASE WHEN leased THEN now() + $22 * interval '1 second' END, now(),
         false, false, 0, 0
     FROM placed ORDER BY ord
     RETURNING id, notification_id, status, created_at
 ), told AS (
     INSERT INTO outbox (transport, channel, types, subjects, bodies)
     SELECT transport, 'events', types, subjects, bodies
-    FROM unnest($19::text[]) AS transport, (
+    FROM unnest($20::text[]) AS transport, (
         SELECT array_agg('accepted'::text ORDER BY ord) AS types, array_agg(id::text ORDER BY ord) AS subjects,
             array_agg(event ORDER BY ord) AS bodies
         FROM placed

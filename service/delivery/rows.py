@@ -1,0 +1,165 @@
+"""Between values and rows: the columns of a batch, as the ledger's statements take them, and jobs back."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from service.contract import NotificationRequest
+from service.delivery.events import Subject, event_json
+from service.delivery.jobs import Job, Settlement, content_of, dump_content, load_content
+from service.delivery.planning import Plan, Refusal
+
+PART_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request is stored. `duplicate`: it was already; `id` is the first one's."""
+
+    id: UUID
+    request_id: str | None
+    duplicate: bool
+
+
+@dataclass(slots=True)
+class Entry:
+    """A planned request waiting for its commit."""
+
+    id: UUID
+    request: NotificationRequest
+    plan: Plan
+    source: str
+    dedup_key: str | None
+    content_hash: bytes | None
+    answer: "asyncio.Future[Accepted | Refusal]"
+
+
+def request_columns(batch: Sequence[Entry], now: datetime, *, tell: bool) -> list[list[Any]]:
+    """The first columns of `queries.INSERT_REQUESTS`; with `tell` the events are among them."""
+    hops = [entry.plan.route[0] for entry in batch]
+    requests = [entry.request for entry in batch]
+    return [
+        [entry.id for entry in batch],
+        [entry.dedup_key for entry in batch],
+        [entry.content_hash for entry in batch],
+        [request.id for request in requests],
+        [entry.source for entry in batch],
+        [dump_content(request) for request in requests],
+        [_route_json(entry.plan) for entry in batch],
+        [request.category for request in requests],
+        [hop.sender for hop in hops],
+        [hop.address for hop in hops],
+        [request.priority.lane for request in requests],
+        [request.send_at for request in requests],
+        [request.expires_at for request in requests],
+        [request.on_unknown == "hold" for request in requests],
+        [hop.spacing for hop in hops],
+        [hop.pacing_key for hop in hops],
+        [_accepted_event(entry, now) if tell else None for entry in batch],
+    ]
+
+
+def verdict_columns(batch: Sequence[Settlement], now: datetime, *, tell: bool) -> list[list[Any]]:
+    """The first columns of `queries.SETTLE`; with `tell` the events are among them."""
+    verdicts = [settlement.verdict for settlement in batch]
+    return [
+        [settlement.job.id for settlement in batch],
+        [verdict.status for verdict in verdicts],
+        [verdict.delay for verdict in verdicts],
+        [verdict.attempt for verdict in verdicts],
+        [verdict.kind for verdict in verdicts],
+        [verdict.code for verdict in verdicts],
+        [verdict.reason for verdict in verdicts],
+        [PART_SEPARATOR.join(verdict.parts) for verdict in verdicts],
+        [verdict.address for verdict in verdicts],
+        [verdict.event for verdict in verdicts],
+        [_logged(settlement) for settlement in batch],
+        [_event(settlement, now) if tell else None for settlement in batch],
+    ]
+
+
+def _event(settlement: Settlement, now: datetime) -> str | None:
+    job, verdict = settlement.job, settlement.verdict
+    if verdict.event is None:
+        return None
+    about = Subject(
+        job.notification_id,
+        job.request_id,
+        job.sender,
+        verdict.address or job.address,
+        job.content.category,
+        job.content.metadata,
+        job.id,
+    )
+    error = None if verdict.kind is None else (verdict.kind, verdict.code, verdict.reason or "")
+    return event_json(verdict.event, about, at=now, attempt=verdict.attempt, parts=verdict.parts, error=error)
+
+
+def _accepted_event(entry: Entry, now: datetime) -> str:
+    hop, request = entry.plan.route[0], entry.request
+    about = Subject(entry.id, request.id, hop.sender, hop.address, request.category, request.metadata)
+    return event_json("accepted", about, at=now)
+
+
+def _logged(settlement: Settlement) -> str | None:
+    """The log keeps everything but first-time successes, which the row itself tells."""
+    job, verdict = settlement.job, settlement.verdict
+    if verdict.event == "sent" and job.attempt == 0 and not job.parts_done:
+        return None
+    return verdict.event
+
+
+def _route_json(plan: Plan) -> str:
+    return orjson.dumps(
+        [[hop.sender, hop.address, hop.spacing, hop.pacing_key] for hop in plan.route]
+    ).decode()
+
+
+def job_of_entry(entry: Entry, row: asyncpg.Record, lease_ends: float) -> Job:
+    """A delivery that was born leased."""
+    request, hop = entry.request, entry.plan.route[0]
+    return Job(
+        id=row["id"],
+        notification_id=entry.id,
+        request_id=request.id,
+        sender=hop.sender,
+        address=hop.address,
+        lane=request.priority.lane,
+        content=content_of(request),
+        created_at=row["created_at"],
+        expires_at=request.expires_at,
+        hold_unknown=request.on_unknown == "hold",
+        spacing=hop.spacing,
+        pacing_key=hop.pacing_key,
+        attempt=0,
+        parts_done=(),
+        lease_ends=lease_ends,
+    )
+
+
+def job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: float) -> Job:
+    """A delivery that was claimed at `now`, on the event loop's clock."""
+    return Job(
+        id=row["id"],
+        notification_id=row["notification_id"],
+        request_id=row["request_id"],
+        sender=sender,
+        address=row["address"],
+        lane=row["priority"],
+        content=load_content(row["content"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        hold_unknown=row["hold_unknown"],
+        spacing=row["spacing"],
+        pacing_key=row["pacing_key"],
+        attempt=row["attempt"],
+        parts_done=tuple(row["provider_ids"]),
+        lease_ends=now + lease_seconds,
+        slot=now + row["wait"],
+    )
