@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -69,6 +69,7 @@ class Dispatcher:
         self._lanes: dict[Key, deque[Job]] = {}
         self._ready: list[tuple[int, int, Key]] = []
         self._busy: set[Key] = set()
+        self._returning: Counter[Key] = Counter()
         self._slots: deque[float] = deque()
         self._sends: set[asyncio.Task[None]] = set()
         self.in_flight = 0
@@ -95,8 +96,14 @@ class Dispatcher:
             for job in jobs:
                 self._give_back(job)
             return
+        kept = 0
         for job in jobs:
             key = self._key(job)
+            if self._returning[key]:
+                # An earlier message of its lane is on its way back to the table, which did not show it yet.
+                self._give_back(job)
+                continue
+            kept += 1
             lane = self._lanes.get(key)
             if lane is None:
                 self._lanes[key] = deque((job,))
@@ -105,8 +112,15 @@ class Dispatcher:
                 lane.append(job)
             if self._interval:
                 self._slots.append(job.slot)
-        self._held += len(jobs)
+        self._held += kept
         self._pump()
+
+    def returned(self, job: Job) -> None:
+        """The table shows that the job waits again: from now on it is in the way of what follows it."""
+        key = self._key(job)
+        self._returning[key] -= 1
+        if self._returning[key] <= 0:
+            del self._returning[key]
 
     def _key(self, job: Job) -> Key:
         if self.ordered:
@@ -275,7 +289,12 @@ class Dispatcher:
                 self._slots.pop()  # a slot nobody waits for must not let others bunch up
 
     def _give_back(self, job: Job, delay: float = 0.0) -> None:
-        self._ledger.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done, delay)))
+        self._settle(job, Verdict("queued", None, job.attempt, job.parts_done, delay))
+
+    def _settle(self, job: Job, verdict: Verdict) -> None:
+        if self.ordered and verdict.status == "queued":
+            self._returning[self._key(job)] += 1
+        self._ledger.settle(Settlement(job, verdict))
 
     # --- sending ---------------------------------------------------------------------------------
 
@@ -290,7 +309,7 @@ class Dispatcher:
         else:
             if verdict.status == "queued" and self.ordered:
                 self._release_lane(key, verdict.delay)
-            self._ledger.settle(Settlement(job, verdict))
+            self._settle(job, verdict)
         self._finished(key)
 
     async def _attempt(self, job: Job) -> Verdict | None:

@@ -54,6 +54,10 @@ class Taker(Protocol):
         """There are due rows in the table."""
         ...
 
+    def returned(self, job: Job) -> None:
+        """The job is back in the table."""
+        ...
+
 
 @dataclass(slots=True)
 class ClaimOrder:
@@ -238,6 +242,8 @@ class Ledger:
         for settlement in batch:
             inbox.settlements.popleft()
             self.held.pop(settlement.job.id, None)
+            if settlement.verdict.status == "queued" and (taker := self.takers.get(settlement.job.sender)):
+                taker.returned(settlement.job)
         for _ in pauses:
             inbox.pauses.popleft()
         self._metrics.settled(batch)
