@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import orjson
 
 _QUIET = ("alembic", "asyncio", "uvicorn")
-# While a broker is away they write many lines a second; the transports say all of it in one.
-_SILENT = ("aio_pika", "aiormq", "aiokafka", "faststream")
+# While a broker or the database is away they write many lines a second; we say all of it in one.
+_SILENT = ("aio_pika", "aiormq", "aiokafka", "faststream", "asyncpg.pool")
 
 
 class _Text(logging.Formatter):

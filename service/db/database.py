@@ -19,6 +19,7 @@ OUTAGE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
+    asyncpg.InternalClientError,  # a statement that was cut off by a restart
 )
 """What PostgreSQL being away, full or restarting looks like: wait and try again."""
 

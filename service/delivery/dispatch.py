@@ -27,6 +27,9 @@ PACING_MARGIN = 1.03
 PACED_LOOK_SECONDS = 0.1
 PACED_LOOK_ROWS = 300
 LATE_SECONDS = 0.02
+ALL_LANES = (0, 1, 2, 3)
+OVERTAKING_LANES = (0, 1)
+OVERTAKING_ROWS = 50
 
 Key = tuple[str, int]
 
@@ -187,6 +190,9 @@ class Dispatcher:
             except TRANSIENT as error:
                 log.debug("%s: claiming has to wait: %s", self.name, error)
                 delay = self._settings.poll_seconds
+            except Exception:
+                log.exception("%s: claiming failed", self.name)
+                delay = self._settings.poll_seconds
             try:
                 await asyncio.wait_for(self._wake.wait(), delay)
             except TimeoutError:
@@ -196,10 +202,14 @@ class Dispatcher:
         """Claim what fits. Returns how long nothing has to be looked at, seconds."""
         poll = self._settings.poll_seconds
         room = self._settings.buffer_rows - self._held
-        if not self._working() or room < self._settings.buffer_rows / 2:
+        if not self._working():
+            return poll
+        if room < self._settings.buffer_rows / 2:
+            # Full of what is less urgent, perhaps: what must overtake it has room of its own.
+            self.take(await self._claim_rows(OVERTAKING_ROWS, OVERTAKING_LANES))
             return poll
         want = min(room, self._settings.batch_rows)
-        jobs = await self._ledger.claim(self.name, self._claim, self._claim_arguments(want))
+        jobs = await self._claim_rows(want, ALL_LANES)
         self.take(jobs)
         if len(jobs) == want:
             return 0.0
@@ -211,10 +221,13 @@ class Dispatcher:
         soonest = PACED_LOOK_SECONDS if self._interval or (due <= 0 and not jobs) else 0.0
         return min(poll, max(due, soonest))
 
-    def _claim_arguments(self, want: int) -> tuple[Any, ...]:
+    async def _claim_rows(self, want: int, lanes: tuple[int, ...]) -> list[Job]:
         if not self._interval:
-            return (self.name, want, want)
-        return (self.name, want, PACED_LOOK_ROWS, self._interval, self._settings.pacing_horizon_seconds)
+            arguments: tuple[Any, ...] = (self.name, want, want, lanes)
+        else:
+            horizon = self._settings.pacing_horizon_seconds
+            arguments = (self.name, want, PACED_LOOK_ROWS, lanes, self._interval, horizon)
+        return await self._ledger.claim(self.name, self._claim, arguments)
 
     # --- memory ----------------------------------------------------------------------------------
 
@@ -315,13 +328,13 @@ class Dispatcher:
     async def _attempt(self, job: Job) -> Verdict | None:
         """One call and what it means. None: the row is no longer ours."""
         loop = asyncio.get_running_loop()
+        marked = job.hold_unknown and not self.sender.capabilities.deduplicates
+        if marked and not await self._ledger.mark_started(job):
+            return None
         if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
             return expired(job.attempt, job.parts_done)
         if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
             return Verdict("queued", None, job.attempt, job.parts_done)
-        marked = job.hold_unknown and not self.sender.capabilities.deduplicates
-        if marked and not await self._ledger.mark_started(job):
-            return None
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
             self._ledger.pause(Pause(address_bucket(self.name, job.pacing_key), job.spacing))

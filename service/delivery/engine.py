@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 STATE_POLL_SECONDS = 2.0
 RELAY_DRAIN_SECONDS = 5.0
+OUTAGE_DRAIN_SECONDS = 3.0
 
 
 class Engine:
@@ -68,7 +69,9 @@ class Engine:
         self.operations = Operations(
             database, self.intake, self.states, transports=transports, look=self._look
         )
-        self.housekeeping = Housekeeping(database, settings, transports=transports, look=self._look)
+        self.housekeeping = Housekeeping(
+            database, settings, token=self.ledger.token, transports=transports, look=self._look
+        )
         self.senders = {name: sender for name, sender in senders.items() if sender.off_reason is None}
         self.dispatchers = {
             name: Dispatcher(
@@ -104,7 +107,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Drain: no new claims, calls under way finish, every outcome is committed and reported."""
-        timeout = self._settings.drain_timeout_seconds
+        # What cannot be committed now is taken over when its lease ends: no use in waiting for it.
+        timeout = OUTAGE_DRAIN_SECONDS if self.ledger.outage else self._settings.drain_timeout_seconds
         await self.housekeeping.close()
         await asyncio.gather(*(dispatcher.drain(timeout) for dispatcher in self.dispatchers.values()))
         try:

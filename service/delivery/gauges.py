@@ -11,6 +11,7 @@ from service.delivery.jobs import account_bucket
 
 COUNT_LIMIT = 100_000
 FRESH_SECONDS = 2.0
+READ_SECONDS = 2.0
 
 # Counting stops at the limit, so that a backlog of millions does not make a scrape expensive.
 _QUEUES = """
@@ -64,11 +65,11 @@ def gauge_reader(
 
 async def _read_tables(database: Database, engine: Engine, names: Sequence[str]) -> None:
     metrics = engine.metrics
-    for row in await database.pool.fetch(_QUEUES, names, COUNT_LIMIT):
+    for row in await database.pool.fetch(_QUEUES, names, COUNT_LIMIT, timeout=READ_SECONDS):
         labels = (row["sender"], Priority.of_lane(row["priority"]).value)
         metrics.queue_depth.labels(*labels).set(row["count"])
         metrics.queue_age.labels(*labels).set(row["age"] or 0)
     buckets = {account_bucket(name): name for name in names}
-    for row in await database.pool.fetch(_WAITS, list(buckets)):
+    for row in await database.pool.fetch(_WAITS, list(buckets), timeout=READ_SECONDS):
         metrics.pacing_wait.labels(buckets[row["bucket"]]).set(row["wait"])
-    metrics.outbox_rows.set(await database.pool.fetchval(_OUTBOX, COUNT_LIMIT))
+    metrics.outbox_rows.set(await database.pool.fetchval(_OUTBOX, COUNT_LIMIT, timeout=READ_SECONDS))

@@ -28,6 +28,7 @@ WHERE id IN (
 RETURNING id
 """
 
+# What this process ($4) holds itself is not lost: its verdicts may only wait for the database.
 # A lost lease goes back into the queue, unless its delivery had begun and must not be repeated
 # unasked, or has outlived too many workers.
 _RECLAIM = """
@@ -42,7 +43,7 @@ FROM (
         CASE WHEN started AND hold_unknown THEN 'unknown' ELSE 'lost' END AS kind,
         'the worker was lost while it held this delivery' AS reason
     FROM delivery WHERE status = 'sending' AND lease_until < now()
-      AND now() - pg_postmaster_start_time() > $3 * interval '1 second'
+      AND now() - pg_postmaster_start_time() > $3 * interval '1 second' AND lease_token <> $4
     ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
 ) c
 WHERE d.id = c.id
@@ -87,11 +88,13 @@ class Housekeeping:
         database: Database,
         settings: DeliverySettings,
         *,
+        token: UUID,
         transports: Sequence[str],
         look: Callable[[set[str]], Awaitable[None]],
     ) -> None:
         self._database = database
         self._settings = settings
+        self._token = token
         self._transports = transports
         self._look = look
         self._retire_from = UUID(int=0)
@@ -117,6 +120,8 @@ class Housekeeping:
                     await self._database.pool.execute(_FORGET_BUCKETS)
             except TRANSIENT as error:
                 log.debug("housekeeping waits for the database: %s", error)
+            except Exception:
+                log.exception("housekeeping failed, trying again")
             await asyncio.sleep(self._settings.housekeeping_seconds)
 
     async def _repeat(self, step: Callable[[], Awaitable[int]]) -> None:
@@ -140,7 +145,9 @@ class Housekeeping:
         reason = "the worker was lost while it held this delivery"
         senders: set[str] = set()
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(_RECLAIM, BATCH_ROWS, self._settings.lost_leases_max, GRACE_SECONDS)
+            rows = await connection.fetch(
+                _RECLAIM, BATCH_ROWS, self._settings.lost_leases_max, GRACE_SECONDS, self._token
+            )
             for status, event in (("queued", "requeued"), ("unknown", "unknown"), ("failed", "failed")):
                 ids = [row["id"] for row in rows if row["status"] == status]
                 kind = "unknown" if status == "unknown" else "lost"

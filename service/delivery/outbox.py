@@ -13,7 +13,8 @@ from service.delivery.events import Channel, OutgoingEvent, Publisher
 
 log = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 50
+ROWS_AT_ONCE = 10
+"""Each row holds the events of one commit, up to some thousand."""
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 LOCK_SPACE = 0x0B0C
@@ -78,6 +79,10 @@ class Relay:
                     await asyncio.sleep(RETRY_SECONDS)
                 except OUTAGE as error:
                     log.debug("the outbox is out of reach: %s", error)
+                    self._drop()
+                    await asyncio.sleep(RETRY_SECONDS)
+                except Exception:
+                    log.exception("the outbox could not be read, trying again")
                     self._drop()
                     await asyncio.sleep(RETRY_SECONDS)
             with contextlib.suppress(TimeoutError):

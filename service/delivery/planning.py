@@ -7,6 +7,9 @@ from typing import Literal
 from service.contract import Addresses, FieldProblem, NotificationRequest
 from service.senders.base import AddressError, BaseSender
 
+SPACING_MARGIN = 1.03
+"""A little wider than the limit's own, so that an uneven network stays within it."""
+
 RefusalCode = Literal["unknown_sender", "sender_off", "invalid_address", "no_address", "id_conflict"]
 
 
@@ -65,4 +68,5 @@ def _hop(request: NotificationRequest, name: str, senders: Mapping[str, BaseSend
         address = sender.check_address(address)
     except AddressError as error:
         return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
-    return Hop(name, address, sender.address_spacing(address), sender.pacing_key(address))
+    spacing = sender.address_spacing(address) * SPACING_MARGIN
+    return Hop(name, address, spacing, sender.pacing_key(address))

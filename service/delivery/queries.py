@@ -68,7 +68,7 @@ WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])
 
 # Leases due rows of one sender, most urgent first, and says when the rest has to be looked at again.
 #
-# $1 sender, $2 rows wanted, $3 lease token, $4 lease seconds, $5 rows looked at.
+# $1 sender, $2 rows wanted, $3 lease token, $4 lease seconds, $5 rows looked at, $6 priorities.
 # `budget` is what pacing lets out; the paced form also moves the account's bucket on by what was
 # taken (GCRA without bursts: one slot every `interval` seconds, up to `horizon` seconds ahead).
 #
@@ -80,7 +80,7 @@ _CLAIM = """
 WITH {budget},
 cand AS MATERIALIZED (
     SELECT d.*
-    FROM (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS lane(priority)
+    FROM unnest($6::smallint[]) AS lane(priority)
     CROSS JOIN LATERAL (
         SELECT q.id, q.address, q.priority, q.spacing, q.pacing_key, q.due_at, q.send_at
         FROM delivery q
@@ -152,15 +152,15 @@ account AS MATERIALIZED (
     SELECT next_at FROM pacing_bucket WHERE bucket = 'account:' || $1 FOR UPDATE
 ), budget AS MATERIALIZED (
     SELECT greatest(0, least($2::int,
-            1 + floor(extract(epoch FROM now() + $7 * interval '1 second' - greatest(next_at, now())) / $6)::int)) AS n,
-        greatest(next_at, now()) AS start, $6::float8 AS every
+            1 + floor(extract(epoch FROM now() + $8 * interval '1 second' - greatest(next_at, now())) / $7)::int)) AS n,
+        greatest(next_at, now()) AS start, $7::float8 AS every
     FROM account
 )"""
 
 _SPEND_PACED = """
 spent AS (
     UPDATE pacing_bucket SET next_at = (SELECT start FROM budget)
-        + (SELECT count(*) FROM picked) * $6 * interval '1 second'
+        + (SELECT count(*) FROM picked) * $7 * interval '1 second'
     WHERE bucket = 'account:' || $1 AND EXISTS (SELECT 1 FROM picked)
 ),"""
 
@@ -179,7 +179,7 @@ _NO_FENCE = """CROSS JOIN (
 
 
 def claim(*, paced: bool, ordered: bool) -> str:
-    """The claim statement for a sender of that kind. A paced one takes $6 interval and $7 horizon too."""
+    """The claim statement for a sender of that kind. A paced one takes $7 interval and $8 horizon too."""
     return _CLAIM.format(
         budget=_BUDGET_PACED if paced else _BUDGET_FREE,
         spend=_SPEND_PACED if paced else "",

@@ -129,6 +129,8 @@ class SenderStates:
                 await self._refresh()
             except TRANSIENT as error:
                 log.debug("sender states are not known anew: %s", error)
+            except Exception:
+                log.exception("sender states could not be read, trying again")
 
     async def _refresh(self) -> None:
         rows = await self._database.pool.fetch("SELECT sender, state, reason, since FROM sender_state")

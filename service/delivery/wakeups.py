@@ -48,6 +48,8 @@ class Wakeups:
                 await self._hear()
             except OUTAGE as error:
                 log.debug("wake-ups are away: %s", error)
+            except Exception:
+                log.exception("listening failed, trying again")
             await asyncio.sleep(1)
 
     async def _hear(self) -> None:

@@ -12,7 +12,7 @@ from service.delivery.events import Channel, OutgoingEvent
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 5.0
 OPEN_SECONDS = 30.0
 WATCH_SECONDS = 5.0
 CHECK_SECONDS = 15.0

@@ -320,3 +320,18 @@ async def test_the_topics_of_a_group_share_its_limit(start_bench: StartBench) ->
     for topic in range(3):
         own = [call.body for call in sender.calls if call.address == f"-1:{topic}"]
         assert own == sorted(own)
+
+
+async def test_an_urgent_message_overtakes_a_backlog_that_fills_the_memory(start_bench: StartBench) -> None:
+    sender = ScriptedSender(concurrency=2)
+    bench = await start_bench(sender, buffer_rows=100, poll_seconds=30.0)
+    sender.gate.clear()
+    await bench.engine.intake.accept_many(
+        [bench.submission(str(n), to=str(n), priority="bulk") for n in range(400)]
+    )
+    await wait_until(lambda: len(bench.engine.ledger.held) >= 100)
+    await bench.accept("urgent", priority="urgent")
+    await wait_until(lambda: len(bench.engine.ledger.held) > 100)
+    sender.gate.set()
+    await wait_until(lambda: "urgent" in sender.bodies)
+    assert sender.bodies.index("urgent") <= 4

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from service.contract import parse_request
-from service.delivery.planning import Hop, Plan, Refusal, plan
+from service.delivery.planning import SPACING_MARGIN, Hop, Plan, Refusal, plan
 from service.senders.base import AddressError, BaseSender, Message, Outcome, Sent
 
 
@@ -48,7 +48,7 @@ def test_the_default_address_serves_where_none_is_given() -> None:
 
 
 def test_the_address_is_brought_into_its_canonical_form() -> None:
-    assert planned(sender="TWO", to="0094") == Plan((Hop("TWO", "94", 2.0, "9"),))
+    assert planned(sender="TWO", to="0094") == Plan((Hop("TWO", "94", 2.0 * SPACING_MARGIN, "9"),))
 
 
 def test_each_sender_of_a_chain_has_its_own_address_or_its_default() -> None:
