@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -169,7 +170,7 @@ async def plans(url: str, watch: Watch) -> dict[str, str]:
     others = {
         "When the next row is due": (queries.NEXT_DUE, ("TG",)),
         "Rows that expire": (housekeeping._EXPIRE, (1_000, "expired")),
-        "Leases that have run out": (housekeeping._RECLAIM, (1_000, 20, 0.0)),
+        "Leases that have run out": (housekeeping._RECLAIM, (1_000, 20, 0.0, uuid4())),
     }
     database = Database(url)
     connection = await database.connect_ledger()
