@@ -1,6 +1,7 @@
 """One dispatcher a sender: takes leased rows, keeps each lane in order, paces, calls, judges."""
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections import Counter, deque
@@ -193,10 +194,10 @@ class Dispatcher:
             except Exception:
                 log.exception("%s: claiming failed", self.name)
                 delay = self._settings.poll_seconds
-            try:
-                await asyncio.wait_for(self._wake.wait(), delay)
-            except TimeoutError:
-                continue
+            # Not wait_for, which on Python 3.11 may swallow the cancellation that ends this loop.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
 
     async def _replenish(self) -> float:
         """Claim what fits. Returns how long nothing has to be looked at, seconds."""

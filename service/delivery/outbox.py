@@ -86,7 +86,8 @@ class Relay:
                     self._drop()
                     await asyncio.sleep(RETRY_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     async def _lead(self) -> bool:
         """Whether this process publishes: it holds the lock, or gets it now."""

@@ -123,7 +123,8 @@ class SenderStates:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), self._poll_seconds)
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._stale.wait()
             self._stale.clear()
             try:
                 await self._refresh()

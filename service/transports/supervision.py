@@ -140,7 +140,8 @@ class SupervisedTransport(ABC):
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), WATCH_SECONDS)
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._lost.wait()
                 raise ConnectionLostError("the connection was lost")
             async with asyncio.timeout(CHECK_SECONDS):
                 self.detail = await self._check()
