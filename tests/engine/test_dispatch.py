@@ -230,7 +230,9 @@ async def test_an_urgent_message_overtakes_a_paced_backlog(start_bench: StartBen
 
 async def test_a_stop_gives_back_what_has_not_begun(start_bench: StartBench) -> None:
     sender = ScriptedSender(concurrency=2)
-    bench = await start_bench(sender)
+    bench = await start_bench(
+        sender, send_timeout_seconds=30.0, lease_seconds=60.0, drain_timeout_seconds=30.0
+    )
     sender.gate.clear()
     accepted = [await bench.accept(str(number), to=str(number)) for number in range(10)]
     await wait_until(lambda: len(sender.calls) == 2)
