@@ -184,7 +184,7 @@ class Dispatcher:
     # --- claiming --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while True:
+        while not self._draining:
             self._wake.clear()
             try:
                 delay = await self._replenish()
