@@ -207,22 +207,21 @@ class Dispatcher:
             return poll
         if room < self._settings.buffer_rows / 2:
             # Full of what is less urgent, perhaps: what must overtake it has room of its own.
-            self.take(await self._claim_rows(OVERTAKING_ROWS, OVERTAKING_LANES))
+            await self._claim_rows(OVERTAKING_ROWS, OVERTAKING_LANES)
             return poll
         want = min(room, self._settings.batch_rows)
-        jobs = await self._claim_rows(want, ALL_LANES)
-        self.take(jobs)
-        if len(jobs) == want:
+        claimed = await self._claim_rows(want, ALL_LANES)
+        if claimed == want:
             return 0.0
         due: float | None = await self._database.pool.fetchval(queries.NEXT_DUE, self.name)
         self._backlog = due is not None and due <= 0
         if due is None:
             return poll
         # Rows that are due and were not to be had are with another process, or wait for the account.
-        soonest = PACED_LOOK_SECONDS if self._interval or (due <= 0 and not jobs) else 0.0
+        soonest = PACED_LOOK_SECONDS if self._interval or (due <= 0 and not claimed) else 0.0
         return min(poll, max(due, soonest))
 
-    async def _claim_rows(self, want: int, lanes: tuple[int, ...]) -> list[Job]:
+    async def _claim_rows(self, want: int, lanes: tuple[int, ...]) -> int:
         if not self._interval:
             arguments: tuple[Any, ...] = (self.name, want, want, lanes)
         else:

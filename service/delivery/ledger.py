@@ -20,7 +20,7 @@ import asyncpg
 from service.db.database import OUTAGE, TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.dedup import is_explicit
-from service.delivery.jobs import Job, Pause, Settlement, Verdict
+from service.delivery.jobs import Job, Pause, Settlement
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Refusal, refuse
 from service.delivery.rows import (
@@ -66,7 +66,7 @@ class ClaimOrder:
     sender: str
     statement: str
     arguments: tuple[Any, ...]
-    answer: "asyncio.Future[list[Job]]"
+    answer: "asyncio.Future[int]"
 
 
 @dataclass(slots=True)
@@ -137,8 +137,8 @@ class Ledger:
         self._inbox.pauses.append(pause)
         self._wake.set()
 
-    async def claim(self, sender: str, statement: str, arguments: tuple[Any, ...]) -> list[Job]:
-        """Lease due rows; the jobs are already in `held`."""
+    async def claim(self, sender: str, statement: str, arguments: tuple[Any, ...]) -> int:
+        """Lease due rows and hand them to the sender's dispatcher. Returns how many there were."""
         order = ClaimOrder(sender, statement, arguments, asyncio.get_running_loop().create_future())
         self._inbox.claims.append(order)
         self._wake.set()
@@ -445,11 +445,11 @@ class Ledger:
         )
         jobs = [job_of_row(order.sender, row, now, self._settings.lease_seconds) for row in rows]
         self.held.update({job.id: job for job in jobs})
+        # Not with the answer: whoever asked may be cancelled between the answer and its awakening,
+        # and the rows would lie leased with nobody.
+        self.takers[order.sender].take(jobs)
         if not order.answer.done():
-            order.answer.set_result(jobs)
-            return
-        for job in jobs:  # whoever asked has stopped meanwhile
-            self.settle(Settlement(job, Verdict("queued", None, job.attempt, job.parts_done)))
+            order.answer.set_result(len(jobs))
 
 
 def _answer(entry: Entry, answer: Accepted | Refusal) -> None:

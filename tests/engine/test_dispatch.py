@@ -1,5 +1,6 @@
 """Sending: order, retries, throttling, halting, fallback, unknown outcomes, expiry."""
 
+import asyncio
 import itertools
 import time
 from datetime import UTC, datetime, timedelta
@@ -225,6 +226,29 @@ async def test_an_urgent_message_overtakes_a_paced_backlog(start_bench: StartBen
     await bench.accept("urgent", priority="urgent")
     await wait_until(lambda: "urgent" in sender.bodies)
     assert sender.bodies.index("urgent") - before <= 12
+
+
+async def test_a_stop_gives_back_what_has_not_begun(start_bench: StartBench) -> None:
+    sender = ScriptedSender(concurrency=2)
+    bench = await start_bench(
+        sender, send_timeout_seconds=30.0, lease_seconds=60.0, drain_timeout_seconds=30.0
+    )
+    sender.gate.clear()
+    accepted = [await bench.accept(str(number), to=str(number)) for number in range(10)]
+    await wait_until(lambda: len(sender.calls) == 2)
+    stopping = asyncio.create_task(bench.engine.stop())
+
+    async def statuses() -> list[str]:
+        return sorted([(await bench.statuses(one))[0] for one in accepted])
+
+    async def given_back() -> bool:
+        return await statuses() == ["queued"] * 8 + ["sending"] * 2
+
+    await wait_until(given_back)
+    sender.gate.set()
+    await stopping
+    assert await statuses() == ["queued"] * 8 + ["sent"] * 2
+    assert len(sender.calls) == 2
 
 
 async def test_a_sick_provider_is_probed_with_single_calls_and_recovers(start_bench: StartBench) -> None:
