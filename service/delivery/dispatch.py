@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import heapq
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from service.db.database import TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.breaker import Breaker
 from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucket, address_bucket
+from service.delivery.lanes import Key, Lanes
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.retry import judge, throttle_seconds
@@ -32,15 +32,11 @@ ALL_LANES = (0, 1, 2, 3)
 OVERTAKING_LANES = (0, 1)
 OVERTAKING_ROWS = 50
 
-Key = tuple[str, int]
-
 
 class Dispatcher:
     """Sends what is leased to this process through one sender.
 
-    In memory a lane (address, priority) is a queue whose head alone may be under way. Lanes that
-    may go on wait in a heap, most urgent first; a paced sender also waits for its next slot, and
-    the slot goes to whoever is most urgent then.
+    A paced sender also waits for its next slot, and the slot goes to whoever is most urgent then.
     """
 
     def __init__(
@@ -70,15 +66,11 @@ class Dispatcher:
         self._breaker = Breaker()
         self._address_breakers: dict[str, Breaker] = {}
         self._claim = queries.claim(paced=self._interval > 0, ordered=self.ordered)
-        self._lanes: dict[Key, deque[Job]] = {}
-        self._ready: list[tuple[int, int, Key]] = []
-        self._busy: set[Key] = set()
+        self._lanes = Lanes()
         self._returning: Counter[Key] = Counter()
         self._slots: deque[float] = deque()
         self._sends: set[asyncio.Task[None]] = set()
         self.in_flight = 0
-        self._held = 0
-        self._turn = 0
         self._backlog = True
         self._resume_at = 0.0
         self._draining = False
@@ -92,7 +84,7 @@ class Dispatcher:
         """Rows it would take without a claim: none while pacing, pauses or a backlog say who is next."""
         if self._interval or self._backlog or not self._working():
             return 0
-        return max(0, self._settings.buffer_rows - self._held)
+        return max(0, self._settings.buffer_rows - self._lanes.held)
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Accept leased jobs, in the order in which their lanes must see them."""
@@ -100,23 +92,15 @@ class Dispatcher:
             for job in jobs:
                 self._give_back(job)
             return
-        kept = 0
         for job in jobs:
             key = self._key(job)
             if self._returning[key]:
                 # An earlier message of its lane is on its way back to the table, which did not show it yet.
                 self._give_back(job)
                 continue
-            kept += 1
-            lane = self._lanes.get(key)
-            if lane is None:
-                self._lanes[key] = deque((job,))
-                self._make_ready(key, job.lane)
-            else:
-                lane.append(job)
+            self._lanes.add(key, job)
             if self._interval:
                 self._slots.append(job.slot)
-        self._held += kept
         self._pump()
 
     def returned(self, job: Job) -> None:
@@ -202,7 +186,7 @@ class Dispatcher:
     async def _replenish(self) -> float:
         """Claim what fits. Returns how long nothing has to be looked at, seconds."""
         poll = self._settings.poll_seconds
-        room = self._settings.buffer_rows - self._held
+        room = self._settings.buffer_rows - self._lanes.held
         if not self._working():
             return poll
         if room < self._settings.buffer_rows / 2:
@@ -229,35 +213,18 @@ class Dispatcher:
             arguments = (self.name, want, PACED_LOOK_ROWS, lanes, self._interval, horizon)
         return await self._ledger.claim(self.name, self._claim, arguments)
 
-    # --- memory ----------------------------------------------------------------------------------
-
-    def _make_ready(self, key: Key, lane: int) -> None:
-        self._turn += 1
-        heapq.heappush(self._ready, (lane, self._turn, key))
+    # --- starting and giving back ----------------------------------------------------------------
 
     def _pump(self) -> None:
         """Start every call that may start now."""
         allowed = 1 if self._breaker.probing else self._concurrency
-        while self.in_flight < allowed and (key := self._next_lane()) is not None:
+        while self.in_flight < allowed and self._lanes.any_ready():
             if self._interval and not self._take_slot():
                 return
-            heapq.heappop(self._ready)
-            job = self._lanes[key].popleft()
-            self._busy.add(key)
-            send = asyncio.create_task(self._process(key, job))
+            send = asyncio.create_task(self._process(*self._lanes.begin()))
             self._sends.add(send)
             send.add_done_callback(self._sends.discard)
             self.in_flight += 1
-
-    def _next_lane(self) -> Key | None:
-        """The most urgent lane that may go on; those that were given back meanwhile leave memory."""
-        while self._ready:
-            key = self._ready[0][2]
-            if self._lanes[key]:
-                return key
-            heapq.heappop(self._ready)
-            del self._lanes[key]
-        return None
 
     def _take_slot(self) -> bool:
         if not self._slots:
@@ -272,32 +239,21 @@ class Dispatcher:
         return True
 
     def _finished(self, key: Key) -> None:
-        """A call has ended: its lane goes on, or leaves memory."""
-        self._held -= 1
         self.in_flight -= 1
-        self._busy.discard(key)
-        if lane := self._lanes[key]:
-            self._make_ready(key, lane[0].lane)
-        else:
-            del self._lanes[key]
+        self._lanes.end(key)
         self._pump()
-        if self._backlog and self._held < self._settings.buffer_rows / 2:
+        if self._backlog and self._lanes.held < self._settings.buffer_rows / 2:
             self._wake.set()
 
     def _release_all(self) -> None:
-        """Give back everything that has not begun."""
-        for key in list(self._lanes):
-            self._release_lane(key)
-        self._ready.clear()
+        for job in self._lanes.release_all():
+            self._give_back(job)
         self._slots.clear()
-        self._lanes = {key: lane for key, lane in self._lanes.items() if key in self._busy}
 
     def _release_lane(self, key: Key, delay: float = 0.0) -> None:
         """Give back what stands behind a job that goes back itself: it must not overtake it."""
-        lane = self._lanes.get(key)
-        while lane:
-            self._give_back(lane.popleft(), delay)
-            self._held -= 1
+        for job in self._lanes.release(key):
+            self._give_back(job, delay)
             if self._slots:
                 self._slots.pop()  # a slot nobody waits for must not let others bunch up
 
@@ -409,7 +365,7 @@ class Dispatcher:
 
     def _pause_address(self, pacing_key: str, seconds: float) -> None:
         self._ledger.pause(Pause(address_bucket(self.name, pacing_key), seconds))
-        for key in [key for key, lane in self._lanes.items() if lane and lane[0].pacing_key == pacing_key]:
+        for key in self._lanes.paced_by(pacing_key):
             self._release_lane(key, seconds)
 
 

@@ -152,7 +152,10 @@ class Service:
         headers: Mapping[str, str] = _NONE,
         timeout: float = 30.0,
     ) -> Answer:
-        """One HTTP request. `body` is sent as JSON unless it is bytes; `key=None` sends no API key."""
+        """One HTTP request. `body` is sent as JSON unless it is bytes; `key=None` sends no API key.
+
+        Raises OSError when no answer came, or only a part of it.
+        """
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = dict(headers)
         if raw is not None:
@@ -164,6 +167,8 @@ class Service:
             connection.request(method, path, raw, sent)
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        except http.client.IncompleteRead as cut:
+            raise ConnectionResetError("the answer was cut off") from cut
         finally:
             connection.close()
 
