@@ -102,6 +102,9 @@ class DeliverySettings(BaseSettings):
     pacing_horizon_seconds: float = Field(1.0, gt=0, description="How far ahead send slots are reserved")
     buffer_rows: int = Field(1_000, ge=1, description="Leased rows one sender holds in memory")
     concurrency: int = Field(100, ge=1, le=10_000, description="Calls one sender has under way")
+    gather_seconds: float = Field(
+        0.004, ge=0, le=1, description="In a stream of messages a commit waits so long for company"
+    )
     batch_rows: int = Field(1_000, ge=1, le=20_000, description="Most rows of one group commit")
     intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
     intake_timeout_seconds: float = Field(10.0, gt=0, description="HTTP answers 503 after this")

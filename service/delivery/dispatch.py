@@ -218,13 +218,28 @@ class Dispatcher:
     def _pump(self) -> None:
         """Start every call that may start now."""
         allowed = 1 if self._breaker.probing else self._concurrency
-        while self.in_flight < allowed and self._lanes.any_ready():
-            if self._interval and not self._take_slot():
-                return
-            send = asyncio.create_task(self._process(*self._lanes.begin()))
+        while self.in_flight < allowed and self._may_begin():
+            self.in_flight += 1
+            send = asyncio.create_task(self._work(*self._lanes.begin()))
             self._sends.add(send)
             send.add_done_callback(self._sends.discard)
-            self.in_flight += 1
+
+    def _may_begin(self) -> bool:
+        return self._lanes.any_ready() and (not self._interval or self._take_slot())
+
+    async def _work(self, key: Key, job: Job) -> None:
+        """One call after the other for as long as one may begin: a task for each would cost more."""
+        while True:
+            await self._process(key, job)
+            self._lanes.end(key)
+            if self._backlog and self._lanes.held < self._settings.buffer_rows / 2:
+                self._wake.set()
+            if self._breaker.probing or not self._may_begin():
+                break
+            key, job = self._lanes.begin()
+            self._pump()
+        self.in_flight -= 1
+        self._pump()
 
     def _take_slot(self) -> bool:
         if not self._slots:
@@ -237,13 +252,6 @@ class Dispatcher:
             return False
         self._slots.popleft()
         return True
-
-    def _finished(self, key: Key) -> None:
-        self.in_flight -= 1
-        self._lanes.end(key)
-        self._pump()
-        if self._backlog and self._lanes.held < self._settings.buffer_rows / 2:
-            self._wake.set()
 
     def _release_all(self) -> None:
         for job in self._lanes.release_all():
@@ -279,7 +287,6 @@ class Dispatcher:
             if verdict.status == "queued" and self.ordered:
                 self._release_lane(key, verdict.delay)
             self._settle(job, verdict)
-        self._finished(key)
 
     async def _attempt(self, job: Job) -> Verdict | None:
         """One call and what it means. None: the row is no longer ours."""

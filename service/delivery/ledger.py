@@ -36,6 +36,8 @@ from service.settings import DeliverySettings
 log = logging.getLogger(__name__)
 
 WAKE_ROWS = 20
+STREAM_ROWS = 10
+"""So many rows at once are a stream: each commit costs the same, and the next rows are on their way."""
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -78,6 +80,10 @@ class _Inbox:
     pauses: deque[Pause] = field(default_factory=deque)
     claims: deque[ClaimOrder] = field(default_factory=deque)
     starts: "deque[tuple[Job, asyncio.Future[bool]]]" = field(default_factory=deque)
+
+    @property
+    def rows(self) -> int:
+        return len(self.entries) + len(self.settlements)
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.settlements or self.pauses or self.claims or self.starts)
@@ -184,6 +190,8 @@ class Ledger:
                 await self._wake.wait()
             try:
                 connection = self._connection or await self._connect()
+                if STREAM_ROWS <= self._inbox.rows < self._settings.batch_rows and not self._closing:
+                    await asyncio.sleep(self._settings.gather_seconds)
                 await self._round(connection)
                 failures = 0
                 self.outage = None
