@@ -291,6 +291,7 @@ class Ledger:
             WAKE_ROWS,
             self.token,
             self._transports,
+            [str(settlement.job.notification_id) for settlement in batch],
         )
         self.last_commit_at = now
         return list(row[1]) if row else []

@@ -3,6 +3,9 @@
 Batches travel as arrays (`unnest`), one element a row. Times come from the database's clock, so
 that replicas agree. A *lane* is one (sender, address, priority): its rows leave one after the
 other, in the order of their ids.
+
+`(id IN (SELECT …)) IS TRUE` asks a hash for each row of a batch. Written as a join it would be a
+nested loop over the batch, since the planner is kept from hash joins on this connection.
 """
 
 # Puts a batch of requests into the tables and reports what was new.
@@ -37,7 +40,7 @@ WITH item AS (
             SELECT 1 FROM pacing_bucket b
             WHERE b.bucket = 'address:' || i.sender || ':' || i.pacing_key AND b.next_at > now()
         ) AS leased
-    FROM item i JOIN fresh USING (id)
+    FROM item i WHERE (i.id IN (SELECT id FROM fresh)) IS TRUE
 ), made AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
         pacing_key, send_at, due_at, expires_at, lease_token, lease_until, created_at,
@@ -206,8 +209,9 @@ SETTLE = """
 WITH verdict AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::float8[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[],
-        $9::text[], $10::text[], $11::text[], $12::text[]
-    ) WITH ORDINALITY AS t(id, status, delay, attempt, kind, code, reason, parts, address, event, logged, body, ord)
+        $9::text[], $10::text[], $11::text[], $12::text[], $18::text[]
+    ) WITH ORDINALITY AS t(
+        id, status, delay, attempt, kind, code, reason, parts, address, event, logged, body, subject, ord)
 ), settled AS (
     UPDATE delivery d SET
         status = v.status, attempt = v.attempt, lease_token = NULL, lease_until = NULL, started = false,
@@ -224,7 +228,7 @@ WITH verdict AS (
 ), logged AS (
     INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
     SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason
-    FROM verdict v JOIN settled USING (id) WHERE v.logged IS NOT NULL ORDER BY v.ord
+    FROM verdict v WHERE v.logged IS NOT NULL AND (v.id IN (SELECT id FROM settled)) IS TRUE ORDER BY v.ord
 ), fallback AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
         pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases)
@@ -257,9 +261,9 @@ WITH verdict AS (
     INSERT INTO outbox (transport, channel, types, subjects, bodies)
     SELECT transport, 'events', types, subjects, bodies
     FROM unnest($17::text[]) AS transport, (
-        SELECT array_agg(v.event ORDER BY v.ord) AS types, array_agg(s.notification_id::text ORDER BY v.ord) AS subjects,
-            array_agg(v.body ORDER BY v.ord) AS bodies
-        FROM verdict v JOIN settled s USING (id) WHERE v.event IS NOT NULL
+        SELECT array_agg(event ORDER BY ord) AS types, array_agg(subject ORDER BY ord) AS subjects,
+            array_agg(body ORDER BY ord) AS bodies
+        FROM verdict WHERE event IS NOT NULL AND (id IN (SELECT id FROM settled)) IS TRUE
     ) AS batch
     WHERE batch.types IS NOT NULL
 )

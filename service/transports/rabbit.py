@@ -27,7 +27,7 @@ from service.contract import NotificationEvent, RejectedMessage
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import RabbitSettings
 from service.transports.acks import AckGroup
-from service.transports.amqp_bulk import publish_all
+from service.transports.amqp_bulk import consume, publish_all
 from service.transports.amqp_leniency import read_odd_properties_as_nothing
 from service.transports.arrivals import Arrival, take
 from service.transports.base import EVENTS, REJECTED, Door
@@ -120,7 +120,7 @@ class RabbitTransport(SupervisedTransport):
         await take(self._door, (self._arrival(message.body, message.raw_message.message_id),), bury)
         await message.ack()
 
-    async def _deliver(self, message: DeliveredMessage) -> None:
+    def _deliver(self, message: DeliveredMessage) -> None:
         """The client's own subscription: what arrives together is taken in together."""
         tag = message.delivery_tag
         if self._acks is None or tag is None or message.channel is not self._consuming:
@@ -183,8 +183,7 @@ class RabbitTransport(SupervisedTransport):
         self._consuming = channel
         channel.on_consumer_cancel_callbacks.add(self._loss())
         await channel.basic_qos(prefetch_count=self._settings.prefetch)
-        consumer = await channel.basic_consume(self._settings.queue_name, self._deliver)
-        self._consumer_tag = consumer.consumer_tag or ""
+        self._consumer_tag = await consume(channel, self._settings.queue_name, self._deliver)
 
     async def _check(self) -> str:
         if self._connection is None:
