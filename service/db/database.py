@@ -91,6 +91,7 @@ class Database:
                 "enable_seqscan": "off",
                 "enable_hashjoin": "off",
                 "enable_mergejoin": "off",
+                "plan_cache_mode": "force_generic_plan",
             }
         )
 

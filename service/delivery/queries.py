@@ -12,7 +12,7 @@ nested loop over the batch, since the planner is kept from hash joins on this co
 #
 # - A row whose key is taken is skipped; the caller looks up what it repeats.
 # - A delivery is born leased to this process ($21) when its dispatcher has room for it (`offered`),
-#   unless an earlier row of its lane waits for somebody else or its address is pausing.
+#   unless an earlier row of its lane waits for somebody else, or its account or address is pausing.
 # - Deliveries are numbered in the order of the batch, which is the order of acceptance.
 INSERT_REQUESTS = """
 WITH item AS (
@@ -30,8 +30,11 @@ WITH item AS (
     FROM item ORDER BY ord
     ON CONFLICT DO NOTHING
     RETURNING id
+), pausing AS MATERIALIZED (
+    SELECT substr(bucket, 9) AS sender FROM pacing_bucket
+    WHERE bucket IN (SELECT DISTINCT 'account:' || sender FROM item) AND next_at > now()
 ), placed AS (
-    SELECT i.*, i.offered AND NOT EXISTS (
+    SELECT i.*, i.offered AND (i.sender IN (SELECT sender FROM pausing)) IS NOT TRUE AND NOT EXISTS (
             SELECT 1 FROM delivery e
             WHERE i.ordered AND e.sender = i.sender AND e.address = i.address AND e.priority = i.priority
               AND e.status IN ('queued', 'sending') AND e.send_at <= now()

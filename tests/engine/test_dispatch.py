@@ -69,6 +69,15 @@ async def test_a_throttled_account_pauses_in_every_replica(start_bench: StartBen
     await one.accept("a", to="a")
     await wait_until(lambda: len(sender.calls) == 1)
     told_at = time.monotonic()
+
+    async def pausing() -> bool:
+        return bool(
+            await one.database.pool.fetchval(
+                "SELECT next_at > now() FROM pacing_bucket WHERE bucket = 'account:TG'"
+            )
+        )
+
+    await wait_until(pausing)
     later = [await bench.accept(str(i), to=str(i)) for i in range(5) for bench in (one, two)]
     elsewhere = await two.accept("c", sender="WEBHOOK")
     await two.until(elsewhere, "sent", deadline=1.0)
