@@ -22,6 +22,7 @@ RUN apt-get update \
 WORKDIR /app
 COPY --from=environment /venv /venv
 COPY service service
+COPY locales locales
 COPY --from=pages /pages/asyncapi service/api/static/asyncapi
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

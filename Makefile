@@ -39,12 +39,17 @@ faults: $(VENV)/.dev needs ## Run the fault tests in their full size
 	FAULTS=full $(BIN)/python -m pytest tests/faults
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style, types, the direction of imports, and that asyncapi.yaml is fresh
+lint: $(VENV)/.dev ## Check style, types, the direction of imports, that asyncapi.yaml is fresh and the catalogues are whole
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/catalogues.py check
 	$(BIN)/python -m service asyncapi | diff -u asyncapi.yaml - || { echo 'asyncapi.yaml is stale: make docs' >&2; exit 1; }
+
+.PHONY: locales
+locales: $(VENV)/.dev ## Extract the texts to translate, and update every catalogue
+	$(BIN)/python .ci/catalogues.py update
 
 .PHONY: docs
 docs: $(VENV)/.runtime ## Write asyncapi.yaml from the code

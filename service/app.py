@@ -11,16 +11,22 @@ from fastapi import FastAPI
 
 from service.access.authenticate import Authenticator
 from service.access.keys import ApiKeys, ensure_first_key
+from service.access.links import Links
 from service.access.tokens import Tokens
 from service.api import ApiDeps, create_api
+from service.audience.people import QuietHours
+from service.content.localisation import Localisation, locales_folder
+from service.content.rendering import Renderer
 from service.db.database import OUTAGE, Database
 from service.db.migrate import migrate
 from service.delivery.engine import Engine
 from service.delivery.gauges import gauge_reader
 from service.delivery.metrics import Metrics
+from service.delivery.planning import Defaults, Planner
+from service.delivery.wording import Wording
 from service.health import Health, PartHealth, Probe
 from service.senders import build_senders
-from service.settings import Settings
+from service.settings import AudienceSettings, Settings
 from service.transports import Transport, build_transports, configured_transports
 
 log = logging.getLogger(__name__)
@@ -49,6 +55,12 @@ class App:
             command_timeout=settings.database.command_timeout_seconds,
         )
         self.senders = build_senders(settings)
+        self.renderer = Renderer(settings.templates)
+        self.trials = Renderer(settings.templates)
+        self.localisation = Localisation(locales_folder())
+        secret = settings.links.secret
+        self.links = Links(secret.get_secret_value() if secret else None, settings.server.base_url)
+        self._defaults = _defaults(settings.audience)
         self.engine = Engine(
             self.database,
             self.senders,
@@ -57,6 +69,8 @@ class App:
             transports=configured_transports(settings),
             works=works,
             metrics=self.metrics,
+            planner=Planner(self.senders, self._defaults),
+            wording=self._wording(self.renderer),
             random=Random(),  # noqa: S311 - spreads retries, guards nothing
         )
         self.intake = self.engine.intake
@@ -78,10 +92,24 @@ class App:
             metrics=self.metrics,
             read_gauges=gauge_reader(self.database, self.engine, self.transports),
             keys=self.keys,
+            renderer=self.trials,
+            localisation=self.localisation,
+            wording=self._wording(self.trials),
+            links=self.links,
             authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
             asyncapi=_asyncapi_json,
         )
         return create_api(deps, self._lifespan)
+
+    def _wording(self, renderer: Renderer) -> Wording:
+        return Wording(
+            self.database,
+            renderer,
+            self.links,
+            self.localisation,
+            self._defaults,
+            offers_links=self.settings.server.public_url is not None,
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
@@ -100,6 +128,9 @@ class App:
     async def start(self) -> str | None:
         """Connect, migrate, begin. Returns the first API key if it was made now. Waits for the database."""
         await self._reach_database()
+        await self.renderer.start()
+        await self.trials.start()
+        await self.links.open(self.database)
         admin = self.settings.auth.admin_api_key
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
@@ -117,6 +148,8 @@ class App:
         for task in self._consuming:
             task.cancel()
         await asyncio.gather(*self._consuming, return_exceptions=True)
+        await self.renderer.close()
+        await self.trials.close()
         await self.database.close()
 
     async def _reach_database(self) -> None:
@@ -156,6 +189,16 @@ class App:
             return PartHealth("ok")
 
         return probe
+
+
+def _defaults(settings: AudienceSettings) -> Defaults:
+    quiet = settings.quiet_hours
+    return Defaults(
+        locale=settings.locale,
+        zone=settings.time_zone,
+        quiet=None if quiet is None else QuietHours.parse(quiet),
+        critical=frozenset(settings.critical_categories),
+    )
 
 
 def _transport_probe(transport: Transport) -> Probe:

@@ -6,17 +6,22 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from service.access.keys import ApiKeys
+    from service.content.checking import Finding
+    from service.content.drafts import TemplateDraft
     from service.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 keys = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 cli.add_typer(keys, name="keys")
+templates = typer.Typer(no_args_is_help=True, help="Templates: check, export, import, preview.")
+cli.add_typer(templates, name="templates")
 
 Url = Annotated[str, typer.Option(envvar="NOTIFICATIONS_URL", help="Address of a running service")]
 Key = Annotated[str, typer.Option(envvar="NOTIFICATIONS_API_KEY", help="API key for it")]
@@ -170,6 +175,117 @@ def revoke_key(key_id: str) -> None:
     typer.echo("revoked")
 
 
+@templates.command("check")
+def check_templates(folder: Path) -> None:
+    """Check the templates of a folder; needs no running service. Fails when there are errors."""
+    from service.content.folder import read_folder
+
+    findings = asyncio.run(_check_all(_from_folder(read_folder, folder)))
+    for key, finding in findings:
+        line = "" if finding.line is None else f" line {finding.line}"
+        typer.echo(f"{finding.level}: {key}: {finding.where}{line}: {finding.text}")
+    if any(finding.level == "error" for _, finding in findings):
+        raise typer.Exit(1)
+    typer.echo("no errors")
+
+
+@templates.command("export")
+def export_templates(folder: Path, url: Url = LOCAL, key: Key = "") -> None:
+    """Write the templates of a running service into a folder of files."""
+    from service.content.folder import write_folder
+
+    stored = _stored_templates(url, key)
+    _from_folder(write_folder, folder, stored)
+    typer.echo(f"{len(stored)} templates are in {folder}")
+
+
+@templates.command("import")
+def import_templates(
+    folder: Path,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would change")] = False,
+    url: Url = LOCAL,
+    key: Key = "",
+) -> None:
+    """Save the templates of a folder in a running service; templates that are only there stay."""
+    from service.content.folder import changes, read_folder
+
+    drafts = _from_folder(read_folder, folder)
+    found = [change for change in changes(_stored_templates(url, key), drafts) if change.kind != "same"]
+    for change in found:
+        typer.echo("\n".join((f"{change.key}: {change.kind}", *change.lines)))
+        body = {**drafts[change.key].model_dump(mode="json"), "dry_run": not yes}
+        report = _call(url, key, f"/v1/templates/{change.key}", body, "PUT")
+        for finding in report["findings"]:
+            typer.echo(f"  {finding['level']}: {finding['where']}: {finding['text']}")
+    typer.echo(f"{len(found)} templates {'are saved' if yes else 'would change; add --yes to save them'}")
+
+
+@templates.command("preview")
+def preview_template(
+    name: str,
+    sender: Annotated[str, typer.Option(help="Channel, as TG or CONSOLE")] = "CONSOLE",
+    locale: Annotated[str, typer.Option(help="As ru or en-US")] = "en",
+    zone: Annotated[str, typer.Option(help="As Europe/Moscow")] = "UTC",
+    params: Annotated[str | None, typer.Option(help="JSON; default: the examples")] = None,
+    url: Url = LOCAL,
+    key: Key = "",
+) -> None:
+    """Show what a person would get."""
+    import json
+
+    try:
+        given = None if params is None else json.loads(params)
+    except ValueError as error:
+        raise typer.BadParameter(f"--params is no JSON: {error}") from None
+    body = {"sender": sender, "locale": locale, "zone": zone, "params": given}
+    typer.echo("\n".join(_call(url, key, f"/v1/templates/{name}/preview", body)["texts"]))
+
+
+async def _check_all(drafts: "dict[str, TemplateDraft]") -> "list[tuple[str, Finding]]":
+    from service.content.checking import Checker
+    from service.content.rendering import Renderer
+    from service.senders import build_senders
+
+    settings = _settings()
+    renderer = Renderer(settings.templates)
+    await renderer.start()
+    shapes = {name: sender.capabilities for name, sender in build_senders(settings).items()}
+    checker = Checker(renderer, shapes, settings.templates.locales)
+    try:
+        return [
+            (key, finding)
+            for key, draft in drafts.items()
+            for finding in await checker.check(draft.version(key))
+        ]
+    finally:
+        await renderer.close()
+
+
+def _from_folder(work: "Callable[..., T]", *args: Any) -> "T":
+    from service.content.folder import FolderError
+
+    try:
+        return work(*args)
+    except (FolderError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _stored_templates(url: str, key: str) -> "dict[str, TemplateDraft]":
+    from service.content.drafts import TemplateDraft
+
+    stored, cursor = {}, ""
+    while True:
+        page = _call(url, key, f"/v1/templates?limit=500{cursor}", None, "GET")
+        for item in page["items"]:
+            view = _call(url, key, f"/v1/templates/{item['key']}", None, "GET")
+            content = {name: view[name] for name in TemplateDraft.model_fields}
+            stored[item["key"]] = TemplateDraft.model_validate(content)
+        if page["next"] is None:
+            return stored
+        cursor = f"&cursor={page['next']}"
+
+
 def _settings() -> "Settings":
     from pydantic import ValidationError
 
@@ -226,7 +342,7 @@ def _with_keys(work: "Callable[[ApiKeys], Awaitable[T]]") -> "T":
         return asyncio.run(connected(dsn))
 
 
-def _call(url: str, key: str, path: str, body: dict[str, Any]) -> Any:
+def _call(url: str, key: str, path: str, body: dict[str, Any] | None, method: str = "POST") -> Any:
     import json
     import urllib.error
     import urllib.request
@@ -234,7 +350,8 @@ def _call(url: str, key: str, path: str, body: dict[str, Any]) -> Any:
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{url!r} is no web address")
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
-    request = urllib.request.Request(url.rstrip("/") + path, json.dumps(body).encode(), headers)  # noqa: S310
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url.rstrip("/") + path, data, headers, method=method)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.load(answer)

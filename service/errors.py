@@ -87,6 +87,11 @@ class NotAccepted(DomainError):
         "sender_off": "the sender lacks a setting",
         "no_address": "neither the notification nor the sender's settings name an address",
         "invalid_address": "the sender cannot use that address",
+        "unknown_recipient": "no such recipient is stored",
+        "no_contact": "the recipient has no active contact for these senders",
+        "unknown_topic": "there is no such topic",
+        "unknown_template": "there is no such template in use",
+        "invalid_params": "`params` are not what the template asks for",
         "id_conflict": "the same `id` came before with other content",
     }
 
@@ -102,12 +107,37 @@ class StillRejected(DomainError):
     status, code, title = 409, "still_rejected", "The stored message still does not follow the contract"
 
 
+class InvalidContact(DomainError):
+    """A well-formed address that its sender cannot use; `problems` names each contact."""
+
+    status, code, title = 409, "invalid_contact", "A contact cannot be used by its sender"
+
+    def __init__(self, problems: "Sequence[FieldProblem]" = ()) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in problems), problems=problems)
+
+
+class UnusableColumns(DomainError):
+    status, code, title = 409, "unusable_columns", "The columns of the import are not those of recipients"
+
+
 class KeyOfSetting(DomainError):
     status, code, title = (
         409,
         "key_of_setting",
         "This key comes from ADMIN_API_KEY and is revoked by unsetting it",
     )
+
+
+class TemplateRefused(DomainError):
+    """A template that could never be shown as it is; `problems` says where and why."""
+
+    status, code, title = 409, "template_refused", "The template has errors and was not saved"
+
+
+class NotRendered(DomainError):
+    """No text came of a template and these params; `problems` says why."""
+
+    status, code, title = 409, "not_rendered", "The template cannot be rendered like this"
 
 
 class BodyTooLarge(DomainError):

@@ -7,6 +7,7 @@ Empty variables count as unset, so that a compose file may pass them through.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
+from zoneinfo import available_timezones
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,6 +31,11 @@ class ServerSettings(BaseSettings):
     public_url: str | None = Field(None, description="Address under which people reach this service")
     body_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Largest request body, bytes")
     docs_enabled: bool = Field(True, description="Serve /docs and /docs/asyncapi")
+
+    @property
+    def base_url(self) -> str:
+        """What the addresses of links to this service begin with."""
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
 
 class DatabaseSettings(BaseSettings):
@@ -82,6 +88,7 @@ class LimitSettings(BaseSettings):
 
     title_chars: int = Field(1_000, ge=1, le=100_000)
     body_chars: int = Field(100_000, ge=1, le=10_000_000)
+    params_bytes: int = Field(65_536, ge=2, le=1_048_576, description="Largest `params`, bytes as JSON")
     metadata_bytes: int = Field(4_096, ge=2, le=1_048_576)
     buttons: int = Field(20, ge=0, le=100)
     attachments: int = Field(10, ge=0, le=100)
@@ -170,6 +177,72 @@ class WebhookSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class TemplateSettings(BaseSettings):
+    """Templates and the process that renders them."""
+
+    model_config = _env("TEMPLATES_")
+
+    render_timeout_seconds: float = Field(1.0, gt=0, le=60, description="CPU time that one text may take")
+    output_max_chars: int = Field(100_000, ge=1, le=10_000_000, description="Longest text")
+    memory_max_mib: int = Field(512, ge=128, le=65_536, description="Memory of the rendering process")
+    rest_seconds: float = Field(60.0, ge=0, description="A template that overran three times rests so long")
+    locales: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Languages that every template has to have, as en,ru"
+    )
+
+    @property
+    def kill_seconds(self) -> float:
+        """After this without an answer the process itself is stuck."""
+        return 3 * self.render_timeout_seconds + 1
+
+    @field_validator("locales", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class AudienceSettings(BaseSettings):
+    """What counts for recipients who say nothing else."""
+
+    model_config = _env("AUDIENCE_")
+
+    time_zone: str = Field("UTC", description="Time zone, as Europe/Moscow")
+    locale: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")
+    quiet_hours: str | None = Field(
+        None,
+        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+        description="As 22:00-08:00 by each recipient's own clock",
+    )
+    critical_categories: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Categories that pass quiet hours and a mute of everything"
+    )
+    import_max_bytes: int = Field(1024 * 1024 * 1024, ge=1024, description="Largest import")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no time zone; accepted: a name as Europe/Moscow")
+        return value
+
+    @field_validator("critical_categories", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class LinkSettings(BaseSettings):
+    """Signed links, as those to unsubscribe."""
+
+    model_config = _env("LINKS_")
+
+    secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Signs links; unset: made at the first start and kept in the database",
+    )
+
+
 class ConsoleSettings(BaseSettings):
     """The `CONSOLE` sender prints to standard output."""
 
@@ -209,3 +282,6 @@ class Settings(BaseSettings):
     telegram: TelegramSettings = Field(default_factory=TelegramSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
+    audience: AudienceSettings = Field(default_factory=AudienceSettings)
+    links: LinkSettings = Field(default_factory=LinkSettings)
+    templates: TemplateSettings = Field(default_factory=TemplateSettings)

@@ -63,3 +63,13 @@ class AuditEntry(SQLModel, table=True):
     target: str | None = Field(default=None, sa_column=Column(Text))
     details: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     outcome: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class ServiceSecret(SQLModel, table=True):
+    """A secret that the service made for itself at its first start, shared by all its processes."""
+
+    __tablename__ = "service_secret"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime = Field(sa_column=_time())

@@ -8,10 +8,25 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from service.api import audit, deliveries, keys, notifications, observing, rejections, senders
+from service.api import (
+    acknowledge,
+    audit,
+    contacts,
+    deliveries,
+    keys,
+    notifications,
+    observing,
+    recipients,
+    recipients_import,
+    rejections,
+    senders,
+    templates,
+    topics,
+    unsubscribe,
+)
 from service.api.deps import ApiDeps
 from service.api.docs_pages import add_docs_pages
-from service.api.gate import Gate
+from service.api.gate import BodyRule, Gate
 from service.api.openapi import DESCRIPTION, complete_openapi, methods_by_path
 from service.api.problems import install
 
@@ -35,10 +50,33 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
     app.state.deps = deps
     # Routes are tried in this order, and each level of routers in routers costs every request: the hot one is first.
     if "api" in deps.settings.process.roles:
-        for resource in (notifications, deliveries, rejections, senders, keys, audit):
+        for resource in (
+            notifications,
+            deliveries,
+            rejections,
+            senders,
+            recipients_import,
+            recipients,
+            contacts,
+            topics,
+            templates,
+            keys,
+            audit,
+        ):
             app.include_router(resource.router, prefix="/v1")
+        app.include_router(unsubscribe.router)
+        app.include_router(acknowledge.router)
     app.include_router(observing.router)
-    app.add_middleware(Gate, authenticator=deps.authenticator, body_max_bytes=server.body_max_bytes)
+    app.add_middleware(
+        Gate,
+        authenticator=deps.authenticator,
+        rule=BodyRule(server.body_max_bytes),
+        rules={
+            recipients_import.PATH: BodyRule(
+                deps.settings.audience.import_max_bytes, recipients_import.MEDIA_TYPES
+            )
+        },
+    )
     complete_openapi(
         app, senders=deps.senders, limits=deps.settings.limits, takes_tokens=deps.authenticator.takes_tokens
     )

@@ -12,12 +12,20 @@ from starlette.types import Scope as AsgiScope
 from service.access.audit import Audit
 from service.access.authenticate import Authenticator
 from service.access.keys import ApiKeys
+from service.access.links import Links
 from service.access.principal import Principal, Scope
+from service.audience.recipients import Recipients
+from service.audience.topics import Topics
+from service.content.checking import Checker
+from service.content.localisation import Localisation
+from service.content.rendering import Renderer
+from service.content.store import Templates
 from service.db.database import Database
 from service.delivery.intake import Intake
 from service.delivery.listing import Listing
 from service.delivery.metrics import Metrics
 from service.delivery.operations import Operations
+from service.delivery.wording import Wording
 from service.errors import MissingScope
 from service.health import Health
 from service.senders.base import BaseSender
@@ -26,7 +34,10 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ApiDeps:
-    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` makes the document to show, as JSON."""
+    """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` makes the document to show, as JSON.
+
+    `renderer` is for what is tried out, which must not hold up deliveries: the engine has its own.
+    """
 
     settings: Settings
     database: Database
@@ -37,12 +48,33 @@ class ApiDeps:
     metrics: Metrics
     keys: ApiKeys
     authenticator: Authenticator
+    links: Links
+    renderer: Renderer
+    localisation: Localisation
+    wording: Wording
     read_gauges: Callable[[], Awaitable[None]]
     asyncapi: Callable[[], str] | None = None
 
     @cached_property
     def listing(self) -> Listing:
         return Listing(self.database)
+
+    @cached_property
+    def templates(self) -> Templates:
+        return Templates(self.database)
+
+    @cached_property
+    def checker(self) -> Checker:
+        shapes = {name: sender.capabilities for name, sender in self.senders.items()}
+        return Checker(self.renderer, shapes, self.settings.templates.locales)
+
+    @cached_property
+    def recipients(self) -> Recipients:
+        return Recipients(self.database)
+
+    @cached_property
+    def topics(self) -> Topics:
+        return Topics(self.database)
 
     @cached_property
     def audit(self) -> Audit:

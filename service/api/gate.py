@@ -3,6 +3,9 @@
 Plain ASGI, since every request pays for it. The caller is left in `scope["principal"]`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,13 +20,38 @@ _JSON = b"application/json"
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
-class Gate:
-    """Wraps the application. `body_max_bytes`: a larger body is refused, and never held beyond it."""
+@dataclass(frozen=True, slots=True)
+class BodyRule:
+    """What bodies a call takes: bytes at most, and media types."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, body_max_bytes: int) -> None:
+    max_bytes: int
+    kinds: frozenset[bytes] = frozenset({_JSON})
+
+    def takes(self, content_type: bytes) -> bool:
+        if content_type in self.kinds:
+            return True
+        essence = content_type.partition(b";")[0].strip().lower()
+        is_json = essence.startswith(b"application/") and essence.endswith(b"+json")
+        return essence in self.kinds or (is_json and _JSON in self.kinds)
+
+    @property
+    def accepted(self) -> str:
+        return b", ".join(sorted(self.kinds)).decode()
+
+
+class Gate:
+    """Wraps the application. A body that is larger than its rule allows is refused, and never held beyond it.
+
+    `rules`: by path, for those calls that `rule` is not meant for.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, authenticator: Authenticator, rule: BodyRule, rules: Mapping[str, BodyRule]
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._body_max_bytes = body_max_bytes
+        self._rule = rule
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -32,10 +60,12 @@ class Gate:
         headers = dict(scope["headers"])
         try:
             scope["principal"] = await self._principal(headers)
-            if scope["method"] not in _WITHOUT_BODY and self._judge_body(headers):
-                receive = _limited(receive, self._body_max_bytes)
+            if scope["method"] not in _WITHOUT_BODY:
+                rule = self._rules.get(scope["path"], self._rule)
+                if _judge_body(headers, rule):
+                    receive = _limited(receive, rule.max_bytes)
         except DomainError as error:
-            await problem_response(error)(scope, receive, send)
+            await problem_response(error, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -49,27 +79,25 @@ class Gate:
         except OUTAGE as error:
             raise Unavailable(RETRY_AFTER_SECONDS) from error
 
-    def _judge_body(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether the body has to be counted while it arrives: its length was not said."""
-        length = headers.get(b"content-length")
-        if length is not None and not length.isdigit():
-            raise BadRequest("Content-Length is not a number")
-        if length is not None and int(length) > self._body_max_bytes:
-            raise BodyTooLarge(f"has {int(length)} bytes; accepted: at most {self._body_max_bytes}")
-        has_body = b"transfer-encoding" in headers if length is None else length != b"0"
-        if has_body:
-            _judge_media_type(headers)
-        return length is None
+
+def _judge_body(headers: dict[bytes, bytes], rule: BodyRule) -> bool:
+    """Whether the body has to be counted while it arrives: its length was not said."""
+    length = headers.get(b"content-length")
+    if length is not None and not length.isdigit():
+        raise BadRequest("Content-Length is not a number")
+    if length is not None and int(length) > rule.max_bytes:
+        raise BodyTooLarge(f"has {int(length)} bytes; accepted: at most {rule.max_bytes}")
+    has_body = b"transfer-encoding" in headers if length is None else length != b"0"
+    if has_body:
+        _judge_media_type(headers, rule)
+    return length is None
 
 
-def _judge_media_type(headers: dict[bytes, bytes]) -> None:
+def _judge_media_type(headers: dict[bytes, bytes], rule: BodyRule) -> None:
     kind = headers.get(b"content-type", _JSON)
-    if kind != _JSON:
-        essence = kind.partition(b";")[0].strip().lower()
-        if essence != _JSON and not (essence.startswith(b"application/") and essence.endswith(b"+json")):
-            raise UnsupportedMediaType(
-                f"{kind.decode('latin-1')[:100]} is not JSON; accepted: Content-Type: application/json"
-            )
+    if not rule.takes(kind):
+        shown = kind.decode("latin-1")[:100]
+        raise UnsupportedMediaType(f"{shown} is not taken here; accepted: Content-Type: {rule.accepted}")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("Content-Encoding is not supported; accepted: the plain body")
 

@@ -30,20 +30,22 @@ from service.contract.request import Category, RequestId
 from service.delivery.intake import Accepted, Refusal, Submission
 from service.delivery.jobs import content_of
 from service.delivery.listing import NotificationFilter, Row, load_json
-from service.delivery.planning import Plan, plan
+from service.delivery.planning import Plan
 from service.errors import (
     BodyTooLarge,
     DomainError,
     InvalidRequest,
     NotAccepted,
     NotFound,
+    NotRendered,
     UnsupportedMediaType,
 )
-from service.senders.base import Message
+from service.senders.base import Message, NotSent
 
 SOURCE = "http"
 _BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 _NOBODY = UUID(int=0)
+_NO_RECEIPT = {"id": None, "request_id": None, "duplicate": False, "suppressed": None}
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -54,6 +56,7 @@ class Receipt(BaseModel):
     id: UUID
     request_id: str | None = Field(description="The producer's own `id`")
     duplicate: bool = Field(description="It was stored before; `id` is the first one's")
+    suppressed: str | None = Field(description="Why its recipient will not get it, as muted")
 
 
 class BatchResult(BaseModel):
@@ -63,6 +66,7 @@ class BatchResult(BaseModel):
     id: UUID | None = None
     request_id: str | None = None
     duplicate: bool = False
+    suppressed: str | None = None
     error: Problem | None = None
 
 
@@ -86,7 +90,9 @@ class Explanation(BaseModel):
 
     route: list[Hop] = Field(description="The chain: the next link is used when one fails for good")
     priority: Priority
-    send_at: datetime | None = Field(description="null: at once")
+    send_at: datetime | None = Field(description="null: at once; quiet hours put it off")
+    suppressed: str | None = Field(description="Why its recipient would not get it")
+    locale: str | None = Field(description="The reader's language, where it is known")
     expires_at: datetime | None
     rendered: list[Preview]
 
@@ -99,8 +105,14 @@ class NotificationView(BaseModel):
     status: Status | None = Field(description="Of the link of the chain that was reached last")
     source: str = Field(description="The way in: http, rabbit:QUEUE, kafka:TOPIC/PARTITION/OFFSET")
     title: str
-    body: str
+    body: str = Field(description="Empty where a template brings the words")
     format: Literal["plain", "markdown", "html"]
+    template: str | None
+    params: dict[str, Any]
+    locale: str | None = Field(description="As it was asked for")
+    recipient: str | None = Field(description="The person it is for")
+    topic: str | None = Field(description="The topic whose subscribers get it")
+    escalate_after: float | None
     buttons: list[Button]
     attachments: list[Attachment]
     priority: Priority
@@ -114,7 +126,9 @@ class NotificationView(BaseModel):
 class NotificationDetail(NotificationView):
     """A notification and its deliveries, in the order of its chain."""
 
-    deliveries: list[DeliveryView]
+    deliveries: list[DeliveryView] = Field(
+        description="The first 1,000; the list of deliveries has them all, by `notification`"
+    )
 
 
 class CancelReport(BaseModel):
@@ -194,7 +208,7 @@ async def send_batch(request: Request, deps: Deps, _caller: Producer) -> Respons
 @router.post(
     "/explain",
     summary="Ask what would happen to a notification",
-    responses=documented(NotAccepted, *_BODY_ERRORS),
+    responses=documented(NotAccepted, NotRendered, *_BODY_ERRORS),
     openapi_extra=json_body("NotificationRequest"),
 )
 async def explain_notification(request: Request, deps: Deps, _caller: Producer) -> Explanation:
@@ -203,13 +217,15 @@ async def explain_notification(request: Request, deps: Deps, _caller: Producer) 
         notification = parse_request(await request.body(), deps.intake.bounds)
     except ContractError as error:
         raise refusal_of(error) from None
-    planned = plan(notification, deps.senders)
+    planned = await deps.intake.plan(notification)
     if isinstance(planned, Refusal):
         raise error_of(planned)
     return Explanation(
         route=[Hop(sender=h.sender, address=h.address, spacing_seconds=h.spacing) for h in planned.route],
         priority=notification.priority,
-        send_at=notification.send_at,
+        send_at=planned.send_at or notification.send_at,
+        suppressed=None if planned.suppressed is None else planned.suppressed.code,
+        locale=None if planned.reader is None else planned.reader.locale,
         expires_at=notification.expires_at,
         rendered=await _render(deps, notification, planned),
     )
@@ -290,22 +306,27 @@ def receipt_response(accepted: Accepted) -> Response:
 
 def _receipt(accepted: Accepted) -> dict[str, Any]:
     # As text: the driver's own UUID class is unknown to orjson.
-    return {"id": str(accepted.id), "request_id": accepted.request_id, "duplicate": accepted.duplicate}
+    return {
+        "id": str(accepted.id),
+        "request_id": accepted.request_id,
+        "duplicate": accepted.duplicate,
+        "suppressed": accepted.suppressed,
+    }
 
 
 def _result(answer: Accepted | Refusal | ContractError) -> dict[str, Any]:
     if isinstance(answer, Accepted):
         return {"accepted": True, **_receipt(answer), "error": None}
     error = refusal_of(answer) if isinstance(answer, ContractError) else error_of(answer)
-    return {"accepted": False, "id": None, "request_id": None, "duplicate": False, "error": error.document()}
+    return {"accepted": False, "error": error.document(), **_NO_RECEIPT}
 
 
 async def _render(deps: ApiDeps, notification: NotificationRequest, planned: Plan) -> list[Preview]:
-    content = content_of(notification)
+    content = content_of(notification, planned.template_version)
     states = await deps.operations.sender_states()
     previews = []
-    for hop in planned.route:
-        message = Message(
+    for hop in () if planned.suppressed else planned.route:
+        plain = Message(
             _NOBODY,
             0,
             hop.address,
@@ -315,13 +336,20 @@ async def _render(deps: ApiDeps, notification: NotificationRequest, planned: Pla
             content.buttons,
             content.attachments,
         )
+        sender = deps.senders[hop.sender]
+        message: Message | NotSent = plain
+        if planned.reader is not None:
+            escalates = notification.escalate_after is not None
+            message = await deps.wording.compose(plain, content, planned.reader, sender, escalates=escalates)
+        if isinstance(message, NotSent):
+            raise NotRendered(message.reason)
         state = states.get(hop.sender)
         previews.append(
             Preview(
                 sender=hop.sender,
                 address=hop.address,
                 state="works" if state is None else state.state,
-                texts=list(await deps.senders[hop.sender].preview(message)),
+                texts=list(await sender.preview(message)),
             )
         )
     return previews
@@ -339,7 +367,11 @@ def _fields(row: Row) -> dict[str, Any]:
         "status": row["status"],
         "source": row["source"],
         "title": content.get("title", ""),
-        "body": content["body"],
+        "body": content.get("body", ""),
+        **{
+            name: content.get(name) for name in ("template", "locale", "recipient", "topic", "escalate_after")
+        },
+        "params": content.get("params", {}),
         "format": content.get("format", "plain"),
         "buttons": content.get("buttons", []),
         "attachments": content.get("attachments", []),

@@ -28,10 +28,21 @@ Lists are pages, the newest first: pass `next` as `cursor` until it is null.
 """
 _REF = "#/components/schemas/"
 _NOTIFICATION = ("get_notification", "cancel_notification", "retry_notification")
+_RECIPIENT = (
+    "get_recipient",
+    "put_recipient",
+    "put_preferences",
+    "add_contact",
+    "export_recipient",
+    "erase_recipient",
+)
+_TOPIC = ("get_topic", "put_topic", "list_subscribers", "subscribe_many", "delete_topic")
 _LINKS = (
     ("/v1/notifications", "post", "202", "/id", "notification_id", _NOTIFICATION),
     ("/v1/senders/{name}/test", "post", "202", "/id", "notification_id", _NOTIFICATION),
     ("/v1/keys", "post", "201", "/id", "key_id", ("revoke_key",)),
+    ("/v1/recipients/{external_id}", "put", "201", "/external_id", "external_id", _RECIPIENT),
+    ("/v1/topics/{name}", "put", "201", "/name", "name", _TOPIC),
 )
 _SECURED = documented(Unauthenticated, MissingScope, Unavailable)
 
@@ -81,6 +92,7 @@ def _raw_schemas(senders: Mapping[str, BaseSender], limits: LimitSettings) -> di
     fields["body"]["maxLength"] = limits.body_chars
     fields["buttons"]["maxItems"] = limits.buttons
     fields["attachments"]["maxItems"] = limits.attachments
+    fields["params"]["description"] += f"; at most {limits.params_bytes} bytes as JSON"
     fields["metadata"]["description"] += f"; at most {limits.metadata_bytes} bytes as JSON"
     # Items are judged one by one, so that a body with bad ones is still a good batch.
     item = {"anyOf": [{"$ref": _REF + "NotificationRequest"}, {"description": "Answered with its error"}]}
@@ -95,7 +107,7 @@ def _limit_to(schemas: dict[str, Any], senders: Mapping[str, BaseSender]) -> Non
     if not on:
         return
     names = [sender.name for sender in on]
-    request, addresses = schemas["NotificationRequest"], schemas["Addresses"]["properties"]["addresses"]
+    request, addresses = schemas["NotificationRequest"], schemas["Target"]["properties"]["addresses"]
     one, chain, *_ = request["properties"]["sender"]["anyOf"]
     one.clear()
     one.update(type="string", enum=names)
@@ -163,6 +175,8 @@ def _secure(paths: dict[str, Any], schemes: list[str]) -> None:
 def _link(paths: dict[str, Any]) -> None:
     """Say which calls take what another one answered with."""
     for path, method, status, value, parameter, targets in _LINKS:
+        if path not in paths:
+            continue  # a process without the role `api` has fewer
         links = paths[path][method]["responses"][status].setdefault("links", {})
         for target in targets:
             links[target] = {"operationId": target, "parameters": {parameter: f"$response.body#{value}"}}

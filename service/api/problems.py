@@ -13,7 +13,9 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from service.content.localisation import Localisation
 from service.contract import CROSS_FIELD_CODES, ContractError, FieldProblem, field_problems
 from service.contract.problems import Wording
 from service.db.database import OUTAGE
@@ -58,18 +60,23 @@ class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
     type: str = Field(description="A name for the kind of problem: `urn:notifications:problem:` and the code")
-    title: str = Field(description="The kind of problem in words, the same for every occurrence")
+    title: str = Field(
+        description="The kind of problem in words, in the language of `Accept-Language` if the service speaks it"
+    )
     status: int = Field(description="The HTTP status, again")
     detail: str = Field(description="What is wrong this time, and what is accepted")
     code: str = Field(description="The kind of problem for programs; it never changes")
     problems: list[FieldProblem] = Field(default_factory=list, description="One for each field at fault")
 
 
-def problem_response(error: DomainError) -> Response:
-    """The answer that an error becomes."""
-    return Response(
-        orjson.dumps(error.document()), error.status, headers=dict(error.headers), media_type=MEDIA_TYPE
-    )
+def problem_response(error: DomainError, scope: Scope) -> Response:
+    """The answer that an error becomes; its title is in the language that the call asks for."""
+    localisation: Localisation = scope["app"].state.deps.localisation
+    asked = next((value for name, value in scope["headers"] if name == b"accept-language"), b"")
+    language = localisation.negotiate(asked.decode("latin-1"))
+    document = error.document() | {"title": localisation.translator(language).gettext(error.title)}
+    headers = {**error.headers, "Content-Language": language, "Vary": "Accept-Language"}
+    return Response(orjson.dumps(document), error.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def documented(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
@@ -146,7 +153,7 @@ def _answering(
     handle: Callable[[Request, Any], DomainError],
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_response(handle(request, error))
+        return problem_response(handle(request, error), request.scope)
 
     return answer
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from service.contract import EventError, Priority
-from service.delivery.listing import Row
+from service.delivery.listing import Row, load_json
 
 Status = Literal["queued", "sending", "sent", "failed", "expired", "cancelled", "suppressed", "unknown"]
 
@@ -21,6 +21,7 @@ class DeliveryView(BaseModel):
     position: int = Field(description="Place in the fallback chain, from 0")
     sender: str
     address: str
+    recipient: str | None = Field(description="The person it is for")
     priority: Priority
     status: Status
     attempt: int = Field(description="Attempts used up; being throttled uses none")
@@ -31,6 +32,7 @@ class DeliveryView(BaseModel):
     expires_at: datetime | None
     created_at: datetime
     finished_at: datetime | None
+    acknowledged_at: datetime | None
 
     @classmethod
     def of(cls, row: Row) -> "DeliveryView":
@@ -81,6 +83,7 @@ def _delivery_fields(row: Row) -> dict[str, Any]:
         "position": row["position"],
         "sender": row["sender"],
         "address": row["address"],
+        "recipient": None if row["facts"] is None else load_json(row["facts"]).get("recipient"),
         "priority": Priority.of_lane(row["priority"]),
         "status": row["status"],
         "attempt": row["attempt"],
@@ -91,6 +94,7 @@ def _delivery_fields(row: Row) -> dict[str, Any]:
         "expires_at": row["expires_at"],
         "created_at": row["created_at"],
         "finished_at": row["finished_at"],
+        "acknowledged_at": row["acknowledged_at"],
     }
 
 

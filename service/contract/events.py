@@ -20,6 +20,9 @@ class EventType(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+    ESCALATED = "escalated"
+    ACKNOWLEDGED = "acknowledged"
     UNKNOWN = "unknown"
     REQUEUED = "requeued"
     SENDER_HALTED = "sender.halted"
@@ -31,7 +34,7 @@ class EventError(BaseModel):
     """Why a delivery was not sent."""
 
     kind: str = Field(
-        description="refused, gone, retry, throttled, halted, unknown, expired, lost: the class of the outcome"
+        description="refused, gone, retry, throttled, halted, unknown, expired, lost, suppressed: the class of the outcome"
     )
     code: str | None = Field(None, description="The provider's own code, as 403")
     reason: str
@@ -71,6 +74,7 @@ class NotificationEvent(BaseModel):
     delivery_id: int | None = None
     sender: str
     address: str | None = None
+    recipient: str | None = Field(None, description="The person it is for, where it is a recipient")
     attempt: int = 0
     provider_message_ids: tuple[str, ...] = ()
     error: EventError | None = None

@@ -9,15 +9,18 @@ from pydantic_core import ErrorDetails
 from service.contract.request import (
     CATEGORY_MAX_CHARS,
     CHAIN_MAX_SENDERS,
+    ESCALATE_MAX_SECONDS,
+    ESCALATE_MIN_SECONDS,
     HTTPS,
     ID_MAX_CHARS,
+    INCOMPLETE,
     LINE,
     NAME_MAX_CHARS,
     NOT_BLANK,
-    Addresses,
     Attachment,
     Button,
     NotificationRequest,
+    Target,
 )
 
 
@@ -58,7 +61,13 @@ _REQUEST_WORDING = Wording(
         "body": _TEXT,
         "sender": f'a sender, as "TG", or a list of 1 to {CHAIN_MAX_SENDERS} of them',
         "id": f"1 to {ID_MAX_CHARS} characters on one line",
-        "to": 'an address, as "123456789", or {"addresses": {"TG": "123456789"}}',
+        "to": 'an address, as "123456789", or {"addresses": {"TG": "123456789"}}, {"recipient": "42"}, {"topic": "news"}',
+        "recipient": f"1 to {ID_MAX_CHARS} characters on one line, without a slash",
+        "topic": "letters, digits, dots, dashes and underscores",
+        "template": "the key of a template, as order-paid",
+        "params": "a JSON object",
+        "locale": "a language, as ru, en-US, zh-Hant",
+        "escalate_after": f"seconds, from {ESCALATE_MIN_SECONDS} to {ESCALATE_MAX_SECONDS}",
         "addresses": 'an object of senders and addresses, as {"TG": "123456789"}',
         "format": "plain, markdown, html",
         "priority": "urgent, high, normal, bulk",
@@ -75,7 +84,7 @@ _REQUEST_WORDING = Wording(
         "metadata": "a JSON object",
         "items": "a list of notifications",
     },
-    models={"": NotificationRequest, "buttons": Button, "attachments": Attachment, "to": Addresses},
+    models={"": NotificationRequest, "buttons": Button, "attachments": Attachment, "to": Target},
 )
 
 _SHOWN_PROBLEMS = 20
@@ -91,6 +100,10 @@ _PROBLEM_TEXTS = {
     "dict_type": "is not an object",
     "model_type": "is not an object",
     "model_attributes_type": "is not an object",
+    "float_type": "is not a number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
     "literal_error": "is not one of the known words",
     "enum": "is not one of the known words",
 }
@@ -111,7 +124,7 @@ def field_problems(
     details: Iterable[ErrorDetails], wording: Wording = _REQUEST_WORDING
 ) -> tuple[FieldProblem, ...]:
     """The same from pydantic's list of errors, 20 at most."""
-    located = [(_path(detail["loc"], detail), detail) for detail in details]
+    located = [(_path(detail["loc"], detail), detail) for given in details for detail in _each(given)]
     # A value that fits no branch of a union fails each of them: what counts is the branch of its kind.
     judged = {path[0] for path, detail in located if path and not _is_wrong_kind(path, detail)}
     found: dict[str, FieldProblem] = {}
@@ -120,6 +133,16 @@ def field_problems(
             problem = _problem_of(path, detail, wording)
             found.setdefault(problem.field, problem)
     return tuple(found.values())[:_SHOWN_PROBLEMS]
+
+
+def _each(detail: ErrorDetails) -> Iterable[ErrorDetails]:
+    """One error for each of the fields that are missing together."""
+    if detail["type"] != INCOMPLETE:
+        return (detail,)
+    return [
+        {**detail, "type": "missing", "loc": (*detail["loc"], field), "ctx": {}}
+        for field in detail["ctx"]["fields"]
+    ]
 
 
 def _is_wrong_kind(path: Path, detail: ErrorDetails) -> bool:

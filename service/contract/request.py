@@ -30,6 +30,11 @@ ADDRESS_MAX_CHARS = 2_048
 SENDER_MAX_CHARS = 64
 CATEGORY_MAX_CHARS = 64
 CHAIN_MAX_SENDERS = 8
+TOPIC_MAX_CHARS = 64
+TEMPLATE_MAX_CHARS = 100
+LOCALE_MAX_CHARS = 11
+ESCALATE_MIN_SECONDS = 10
+ESCALATE_MAX_SECONDS = 30 * 24 * 3600
 BUTTON_TEXT_MAX_CHARS = 64
 URL_MAX_CHARS = 2_048
 NAME_MAX_CHARS = 128
@@ -42,6 +47,7 @@ class Bounds:
     title_chars: int = 1_000
     body_chars: int = 100_000
     metadata_bytes: int = 4_096
+    params_bytes: int = 65_536
     buttons: int = 20
     attachments: int = 10
 
@@ -88,6 +94,17 @@ SenderName = Annotated[str, Field(min_length=1, max_length=SENDER_MAX_CHARS, pat
 Address = Annotated[str, Field(min_length=1, max_length=ADDRESS_MAX_CHARS, pattern=LINE)]
 RequestId = Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)]
 Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_MAX_CHARS, pattern=LINE)]
+RecipientId = Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+TopicName = Annotated[
+    str, Field(min_length=1, max_length=TOPIC_MAX_CHARS, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+TemplateKey = Annotated[
+    str, Field(min_length=1, max_length=TEMPLATE_MAX_CHARS, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+]
+LocaleTag = Annotated[
+    str,
+    Field(max_length=LOCALE_MAX_CHARS, pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"),
+]
 Link = Annotated[str, Field(max_length=URL_MAX_CHARS, pattern=HTTPS)]
 
 
@@ -132,13 +149,42 @@ class Attachment(_Strict):
     name: Annotated[str, Field(min_length=1, max_length=NAME_MAX_CHARS, pattern=LINE)] | None = None
 
 
-class Addresses(_Strict):
-    """One address for each sender of a fallback chain; a sender left out uses its default address."""
+class Target(_Strict):
+    """To whom, where it is not one address: exactly one of these."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"minProperties": 1, "maxProperties": 1}
+    )
 
     addresses: Annotated[
         dict[SenderName, Address],
-        Field(min_length=1, max_length=CHAIN_MAX_SENDERS, json_schema_extra={"additionalProperties": False}),
-    ]
+        Field(
+            min_length=1,
+            max_length=CHAIN_MAX_SENDERS,
+            json_schema_extra={"additionalProperties": False},
+            description="An address for each sender of a chain; one left out uses its default address",
+        ),
+    ] = Field(default_factory=dict)
+    recipient: RecipientId = Field("", description="A person, by the id they were stored with")
+    topic: TopicName = Field("", description="Everybody who subscribed to it")
+
+    @model_validator(mode="after")
+    def _only_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError(
+                "not_one_target",
+                "names {count} targets; accepted: exactly one of addresses, recipient, topic",
+                {"field": "to", "count": len(self.model_fields_set)},
+            )
+        return self
+
+
+_SOMEBODY = {"type": "object", "anyOf": [{"required": ["recipient"]}, {"required": ["topic"]}]}
+
+
+def _required(field: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema: the field is there, and is of that kind."""
+    return {"required": [field], "properties": {field: schema}}
 
 
 class NotificationRequest(_Strict):
@@ -148,6 +194,10 @@ class NotificationRequest(_Strict):
         extra="forbid",
         frozen=True,
         json_schema_extra={
+            "allOf": [
+                {"anyOf": [{"required": ["body"]}, _required("template", {"type": "string"})]},
+                {"anyOf": [{"required": ["sender"]}, _required("to", _SOMEBODY)]},
+            ],
             "examples": [
                 {"title": "Backup failed", "body": "disk full", "sender": "TG"},
                 {
@@ -162,23 +212,41 @@ class NotificationRequest(_Strict):
                     "buttons": [{"text": "Open", "url": "https://example.com/orders/17"}],
                     "metadata": {"order": 17},
                 },
-            ]
+                {
+                    "template": "order-paid",
+                    "params": {"order": 17},
+                    "to": {"recipient": "42"},
+                    "category": "orders",
+                },
+            ],
         },
     )
 
     title: str = Field("", description="First line of the message; may be empty")
     body: Annotated[str, Field(min_length=1, pattern=NOT_BLANK)] = Field(
-        description="The text, written in `format`; not blank"
+        "", description="The text, written in `format`; not blank. Required without `template`"
     )
     sender: (
         SenderName | Annotated[tuple[SenderName, ...], Field(min_length=1, max_length=CHAIN_MAX_SENDERS)]
-    ) = Field(description='Channel, as "TG"; a list is a fallback chain: the next when one fails for good')
+    ) = Field(
+        (),
+        description='Channel, as "TG"; a list is a fallback chain: the next when one fails for good. To a recipient'
+        " or topic it may be omitted: each person's own contacts in their order",
+    )
     id: RequestId | None = Field(
         None,
         description="Idempotency key: a repeat with the same content is answered with the first result",
     )
-    to: Address | Addresses | None = Field(
-        None, description="Address for the sender, as a chat id; omitted: the sender's default address"
+    to: Address | Target | None = Field(
+        None,
+        description="Address for the sender, as a chat id, or a recipient or topic; omitted: the sender's default",
+    )
+    template: TemplateKey | None = Field(
+        None, description="Key of a template, in the place of title and body"
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="What the template asks for")
+    locale: LocaleTag | None = Field(
+        None, description="Language of the text, as ru; omitted: the recipient's, or the settings'"
     )
     format: Literal["plain", "markdown", "html"] = "plain"
     priority: Priority = Priority.NORMAL
@@ -189,6 +257,10 @@ class NotificationRequest(_Strict):
     buttons: tuple[Button, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     category: Category | None = Field(None, description="What kind of message it is; echoed in every event")
+    escalate_after: Annotated[float, Field(ge=ESCALATE_MIN_SECONDS, le=ESCALATE_MAX_SECONDS)] | None = Field(
+        None,
+        description="Seconds after which the next sender is tried too, unless the message was acknowledged",
+    )
     on_unknown: Literal["resend", "hold"] = Field(
         "resend",
         description="When it cannot be known whether the provider took it: send again, or hold it for a decision",
@@ -199,12 +271,23 @@ class NotificationRequest(_Strict):
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """The senders in the order in which they are tried."""
+        """The senders in the order in which they are tried; empty: each person's own."""
         return (self.sender,) if isinstance(self.sender, str) else self.sender
+
+    @property
+    def recipient(self) -> str | None:
+        """The person it is for."""
+        return (self.to.recipient or None) if isinstance(self.to, Target) else None
+
+    @property
+    def topic(self) -> str | None:
+        """The topic it is for."""
+        return (self.to.topic or None) if isinstance(self.to, Target) else None
 
     @model_validator(mode="after")
     def _judge(self, info: ValidationInfo) -> Self:
         bounds = _bounds(info)
+        self._judge_presence()
         if len(self.title) > bounds.title_chars:
             raise _too_long("title", len(self.title), bounds.title_chars)
         if len(self.body) > bounds.body_chars:
@@ -212,10 +295,30 @@ class NotificationRequest(_Strict):
         if self.buttons or self.attachments:
             self._judge_counts(bounds)
         if self.metadata:
-            self._judge_metadata(bounds)
-        if self.to is not None or not isinstance(self.sender, str):
+            self._judge_size("metadata", bounds.metadata_bytes)
+        if self.params:
+            self._judge_size("params", bounds.params_bytes)
+        if self.sender and (self.to is not None or not isinstance(self.sender, str)):
             self._judge_addresses()
         return self
+
+    def _judge_presence(self) -> None:
+        missing = []
+        if self.template is None:
+            if not self.body:
+                missing.append("body")
+            if self.params:
+                raise _conflict("params", "are for a template; accepted: none without `template`")
+        elif self.body or self.title or self.format != "plain":
+            raise _conflict(
+                "template", "brings title, body and format itself; accepted: it alone, or they alone"
+            )
+        if not self.sender and self.recipient is None and self.topic is None:
+            missing.append("sender")
+        if missing:
+            raise PydanticCustomError(INCOMPLETE, "is incomplete", {"fields": missing})
+        if self.escalate_after is not None and len(self.chain) == 1:
+            raise _conflict("escalate_after", "needs a sender to escalate to; accepted: a chain in `sender`")
 
     def _judge_counts(self, bounds: Bounds) -> None:
         for field, most in (("buttons", bounds.buttons), ("attachments", bounds.attachments)):
@@ -227,7 +330,7 @@ class NotificationRequest(_Strict):
                     {"field": field, "count": count, "most": most},
                 )
 
-    @field_validator("metadata")
+    @field_validator("metadata", "params")
     @classmethod
     def _portable(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -237,12 +340,12 @@ class NotificationRequest(_Strict):
                 "number_range", "has a number that no double can hold; accepted: up to ±1.7e308, no NaN"
             ) from None
 
-    def _judge_metadata(self, bounds: Bounds) -> None:
-        if (size := len(to_json(self.metadata))) > bounds.metadata_bytes:
+    def _judge_size(self, field: str, most: int) -> None:
+        if (size := len(to_json(getattr(self, field)))) > most:
             raise PydanticCustomError(
                 "too_large",
                 "is {size} bytes as JSON; accepted: at most {most}",
-                {"field": "metadata", "size": size, "most": bounds.metadata_bytes},
+                {"field": field, "size": size, "most": most},
             )
 
     def _judge_addresses(self) -> None:
@@ -257,7 +360,11 @@ class NotificationRequest(_Strict):
                 "one address cannot serve {count} senders; accepted: {accepted}",
                 {"field": "to", "count": len(chain), "accepted": f'{{"addresses": {{"{chain[0]}": "…"}}}}'},
             )
-        if isinstance(self.to, Addresses) and (strangers := self.to.addresses.keys() - set(chain)):
+        if (
+            isinstance(self.to, Target)
+            and self.to.addresses
+            and (strangers := self.to.addresses.keys() - set(chain))
+        ):
             raise PydanticCustomError(
                 "stranger_in_to",
                 "has an address for {names}, which `sender` does not name; accepted: {accepted}",
@@ -265,8 +372,14 @@ class NotificationRequest(_Strict):
             )
 
 
-CROSS_FIELD_CODES = frozenset({"repeated_sender", "ambiguous_to", "stranger_in_to"})
+INCOMPLETE = "incomplete"
+"""Fields are missing that other fields would make unnecessary; `fields` names them."""
+CROSS_FIELD_CODES = frozenset({"repeated_sender", "ambiguous_to", "stranger_in_to", "conflict"})
 """Problems between fields that are each fine alone, which no JSON schema can tell."""
+
+
+def _conflict(field: str, problem: str) -> PydanticCustomError:
+    return PydanticCustomError("conflict", "{problem}", {"field": field, "problem": problem})
 
 
 def _too_long(field: str, length: int, most: int) -> PydanticCustomError:

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection, MetaData
 
-MODELS = ("service.access.models", "service.delivery.models")
+MODELS = (
+    "service.access.models",
+    "service.audience.models",
+    "service.content.models",
+    "service.delivery.models",
+)
 """The modules that define tables."""
 
 _FOLDER = Path(__file__).parent / "migrations"

@@ -7,8 +7,10 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, cast
 
+from service.audience.people import QuietHours
+from service.audience.preferences import quiet_until
 from service.db.database import TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.breaker import Breaker
@@ -18,7 +20,18 @@ from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.retry import judge, throttle_seconds
 from service.delivery.states import SenderStates
-from service.senders.base import BaseSender, Halted, NotSent, Outcome, Scope, Sent, Throttled, Unknown
+from service.delivery.wording import Wording
+from service.senders.base import (
+    BaseSender,
+    Halted,
+    Message,
+    NotSent,
+    Outcome,
+    Scope,
+    Sent,
+    Throttled,
+    Unknown,
+)
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
@@ -28,6 +41,8 @@ PACING_MARGIN = 1.03
 PACED_LOOK_SECONDS = 0.1
 PACED_LOOK_ROWS = 300
 LATE_SECONDS = 0.02
+QUIET = "quiet"
+"""The kind of a verdict that moves a delivery's own time."""
 ALL_LANES = (0, 1, 2, 3)
 OVERTAKING_LANES = (0, 1)
 OVERTAKING_ROWS = 50
@@ -48,6 +63,7 @@ class Dispatcher:
         states: SenderStates,
         settings: DeliverySettings,
         metrics: Metrics,
+        wording: Wording,
         random: Random,
     ) -> None:
         self.sender = sender
@@ -58,6 +74,7 @@ class Dispatcher:
         self._states = states
         self._settings = settings
         self._metrics = metrics
+        self._wording = wording
         self._random = random
         rate = sender.limits.rate
         self._interval = PACING_MARGIN / rate if rate else 0.0
@@ -285,7 +302,7 @@ class Dispatcher:
             self._ledger.forget(job)
         else:
             if verdict.status == "queued" and self.ordered:
-                self._release_lane(key, verdict.delay)
+                self._release_lane(key, 0.0 if verdict.kind == QUIET else verdict.delay)
             self._settle(job, verdict)
 
     async def _attempt(self, job: Job) -> Verdict | None:
@@ -298,21 +315,26 @@ class Dispatcher:
             return expired(job.attempt, job.parts_done)
         if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
             return Verdict("queued", None, job.attempt, job.parts_done)
+        if quiet := _quiet_seconds(job, datetime.now(UTC)):
+            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
             self._ledger.pause(Pause(address_bucket(self.name, job.pacing_key), job.spacing))
+        message = job.message() if job.reader is None else await self._wording.message(job, self.sender)
+        if isinstance(message, NotSent):
+            return self._judge(job, cast("Outcome", message))
         began = loop.time()
-        outcome = await self._call(job)
+        outcome = await self._call(job, message)
         self._metrics.called(self.name, outcome, loop.time() - began)
         await self._react(job, outcome)
         await self._watch(job, outcome, began)
         return self._judge(job, outcome)
 
-    async def _call(self, job: Job) -> Outcome:
+    async def _call(self, job: Job, message: Message) -> Outcome:
         limit = self._settings.send_timeout_seconds
         try:
             async with asyncio.timeout(limit):
-                return await self.sender.send(job.message())
+                return await self.sender.send(message)
         except TimeoutError:
             return Unknown(reason=f"no answer within {limit:g} s", code="timeout", parts=job.parts_done)
         except Exception as error:
@@ -374,6 +396,14 @@ class Dispatcher:
         self._ledger.pause(Pause(address_bucket(self.name, pacing_key), seconds))
         for key in self._lanes.paced_by(pacing_key):
             self._release_lane(key, seconds)
+
+
+def _quiet_seconds(job: Job, now: datetime) -> float:
+    """How long its reader wants to be left alone. It was planned around that; a retry may have come later."""
+    if job.reader is None or job.reader.quiet is None:
+        return 0.0
+    until = quiet_until(QuietHours.parse(job.reader.quiet), job.reader.zone, now)
+    return 0.0 if until is None else (until - now).total_seconds()
 
 
 def expired(attempt: int, parts: tuple[str, ...]) -> Verdict:

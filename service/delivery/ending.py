@@ -15,7 +15,7 @@ from service.delivery.events import Subject, event_json
 
 _ABOUT = """
 SELECT d.id, d.notification_id, d.sender, d.address, d.priority, d.attempt, d.provider_ids,
-    d.error_kind, d.error_code, d.error_text, n.request_id, n.category, n.content
+    d.error_kind, d.error_code, d.error_text, d.facts ->> 'recipient' AS recipient, n.request_id, n.category, n.content
 FROM delivery d JOIN notification n ON n.id = d.notification_id
 WHERE d.id = ANY($1::bigint[]) ORDER BY d.id
 """
@@ -93,5 +93,6 @@ def _event(row: Any, event: str, now: datetime, error: tuple[str, str | None, st
         row["category"],
         content.get("metadata", {}),
         row["id"],
+        row["recipient"],
     )
     return event_json(event, about, at=now, attempt=row["attempt"], parts=row["provider_ids"], error=error)

@@ -8,15 +8,18 @@ from random import Random
 from service.db.database import Database
 from service.delivery.dispatch import Dispatcher
 from service.delivery.events import Publisher
+from service.delivery.fanout import FanOut
 from service.delivery.housekeeping import Housekeeping
 from service.delivery.intake import Intake
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.operations import Operations
 from service.delivery.outbox import Relay
+from service.delivery.planning import Planner
 from service.delivery.rejections import Rejections
 from service.delivery.states import SenderStates
 from service.delivery.wakeups import Wakeups
+from service.delivery.wording import Wording
 from service.senders.base import BaseSender
 from service.settings import DeliverySettings, LimitSettings
 
@@ -33,7 +36,7 @@ class Engine:
     `transports` are the names under which events are published, whichever process does it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         database: Database,
         senders: Mapping[str, BaseSender],
@@ -43,6 +46,8 @@ class Engine:
         transports: Sequence[str],
         works: bool,
         metrics: Metrics,
+        planner: Planner,
+        wording: Wording,
         random: Random,
     ) -> None:
         self._database = database
@@ -60,12 +65,20 @@ class Engine:
             transports=transports,
             metrics=metrics,
             on_outbox=self._look_at_outbox,
+            on_fan_out=self._look_at_fan_out,
             on_foreign_rows=self._tell_due,
         )
         self.rejections = Rejections(database, transports=transports, keep_bytes=limits.rejected_body_bytes)
         self.intake = Intake(
-            self.ledger, self.rejections, senders, limits=limits, settings=settings, metrics=metrics
+            self.ledger,
+            self.rejections,
+            planner,
+            database,
+            limits=limits,
+            settings=settings,
+            metrics=metrics,
         )
+        self.fan_out = FanOut(database, planner, transports=transports, look=self._look)
         self.operations = Operations(
             database, self.intake, self.states, transports=transports, look=self._look
         )
@@ -81,6 +94,7 @@ class Engine:
                 states=self.states,
                 settings=settings,
                 metrics=metrics,
+                wording=wording,
                 random=random,
             )
             for name, sender in self.senders.items()
@@ -101,6 +115,7 @@ class Engine:
             self.states.on_change(name, dispatcher.state_changed)
             await dispatcher.start()
         self.housekeeping.start()
+        self.fan_out.start()
         self._relays = [Relay(self._database, publisher) for publisher in publishers]
         for relay in self._relays:
             relay.start()
@@ -110,6 +125,7 @@ class Engine:
         # What cannot be committed now is taken over when its lease ends: no use in waiting for it.
         timeout = OUTAGE_DRAIN_SECONDS if self.ledger.outage else self._settings.drain_timeout_seconds
         await self.housekeeping.close()
+        await self.fan_out.close()
         await asyncio.gather(*(dispatcher.drain(timeout) for dispatcher in self.dispatchers.values()))
         try:
             async with asyncio.timeout(timeout):
@@ -137,6 +153,9 @@ class Engine:
     async def _tell_due(self, senders: set[str]) -> None:
         for name in senders:
             await self.wakeups.say("due", name)
+
+    def _look_at_fan_out(self) -> None:
+        self.fan_out.look()
 
     def _look_at_outbox(self) -> None:
         for relay in self._relays:

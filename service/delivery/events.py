@@ -51,6 +51,7 @@ class Subject:
     category: str | None
     metadata: dict[str, Any]
     delivery_id: int | None = None
+    recipient: str | None = None
 
 
 def event_json(
@@ -72,6 +73,7 @@ def event_json(
         "delivery_id": about.delivery_id,
         "sender": about.sender,
         "address": about.address,
+        "recipient": about.recipient,
         "attempt": attempt,
         "provider_message_ids": parts,
         "error": None if error is None else {"kind": error[0], "code": error[1], "reason": error[2]},

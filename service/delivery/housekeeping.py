@@ -50,6 +50,30 @@ WHERE d.id = c.id
 RETURNING d.id, d.status
 """
 
+# What was sent and not acknowledged in time goes to the next sender of its chain as well.
+_ESCALATE = """
+WITH due AS (
+    SELECT id, notification_id, position, priority, hold_unknown, expires_at, recipient_id, facts FROM delivery
+    WHERE escalate_at <= now() ORDER BY escalate_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), done AS (
+    UPDATE delivery d SET escalate_at = NULL FROM due WHERE d.id = due.id
+), made AS (
+    INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
+        pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases, recipient_id, facts)
+    SELECT due.notification_id, due.position + 1, hop ->> 0, hop ->> 1, due.priority, 'queued', due.hold_unknown,
+        (hop ->> 2)::float8, hop ->> 3, now(), now(), due.expires_at, now(), false, false, 0, 0,
+        due.recipient_id, due.facts
+    FROM due JOIN notification n ON n.id = due.notification_id
+    CROSS JOIN LATERAL (SELECT coalesce(due.facts -> 'route', n.route) -> (due.position + 1) AS hop) h
+    WHERE hop IS NOT NULL AND coalesce(due.expires_at > now(), true) AND NOT EXISTS (
+        SELECT 1 FROM delivery l WHERE l.notification_id = due.notification_id AND l.position > due.position
+          AND l.recipient_id IS NOT DISTINCT FROM due.recipient_id)
+    RETURNING notification_id, position, recipient_id, sender
+)
+SELECT due.id, made.sender FROM due LEFT JOIN made ON made.notification_id = due.notification_id
+    AND made.position = due.position + 1 AND made.recipient_id IS NOT DISTINCT FROM due.recipient_id
+"""
+
 # Finished notifications are a range of the primary key, since ids begin with their time.
 _RETIRE = """
 WITH old AS (
@@ -114,6 +138,7 @@ class Housekeeping:
             try:
                 await self._repeat(self.expire)
                 await self._repeat(self.reclaim)
+                await self._repeat(self.escalate)
                 if time.monotonic() >= retire_at:
                     retire_at = time.monotonic() + RETENTION_SECONDS
                     await self._repeat(self.retire)
@@ -157,6 +182,19 @@ class Housekeeping:
         if rows:
             log.warning("took over %d deliveries of a lost worker", len(rows))
         await self._look(senders)
+        return len(rows)
+
+    async def escalate(self) -> int:
+        """Try the next sender of what nobody acknowledged. Returns how many were due, at most a batch."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_ESCALATE, BATCH_ROWS)
+            risen = [row for row in rows if row["sender"] is not None]
+            reason = "it was not acknowledged in time"
+            await record(
+                connection, [row["id"] for row in risen], "escalated",
+                transports=self._transports, kind="unacknowledged", reason=reason,
+            )  # fmt: skip
+        await self._look({row["sender"] for row in risen})
         return len(rows)
 
     async def retire(self) -> int:

@@ -1,25 +1,28 @@
 """Accepting requests: judge, plan, hand to the ledger's next group commit, answer after the commit."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from service.contract import Bounds, FieldProblem, NotificationRequest
+from service.db.database import OUTAGE, Database
 from service.db.ids import uuid7
 from service.delivery.dedup import content_hash, explicit_key
+from service.delivery.facts import NOTHING, load_facts, needs_facts
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
-from service.delivery.planning import Refusal, plan
+from service.delivery.planning import Facts, Plan, Planner, Refusal
 from service.delivery.rejections import Rejections
 from service.delivery.rows import Accepted, Entry
 from service.errors import Unavailable
-from service.senders.base import BaseSender
 from service.settings import DeliverySettings, LimitSettings
 
 __all__ = ["Accepted", "Intake", "Refusal", "Submission"]
 
 RETRY_AFTER_SECONDS = 5
+OUTAGE_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Intake:
         self,
         ledger: Ledger,
         rejections: Rejections,
-        senders: Mapping[str, BaseSender],
+        planner: Planner,
+        database: Database,
         *,
         limits: LimitSettings,
         settings: DeliverySettings,
@@ -50,13 +54,15 @@ class Intake:
         self.bounds = Bounds(
             title_chars=limits.title_chars,
             body_chars=limits.body_chars,
+            params_bytes=limits.params_bytes,
             metadata_bytes=limits.metadata_bytes,
             buttons=limits.buttons,
             attachments=limits.attachments,
         )
         self._ledger = ledger
         self._rejections = rejections
-        self._senders = senders
+        self._planner = planner
+        self._database = database
         self._settings = settings
         self._metrics = metrics
 
@@ -64,19 +70,33 @@ class Intake:
         """Store one request. With `wait` it waits for as long as an outage lasts; otherwise it raises
         `Unavailable` after `DELIVERY_INTAKE_TIMEOUT_SECONDS`.
         """
-        judged = self._judge(submission)
-        if isinstance(judged, Refusal):
-            return judged
-        await self._commit((judged,), wait=wait)
-        return judged.answer.result()
+        return (await self.accept_many((submission,), wait=wait))[0]
 
     async def accept_many(
         self, submissions: Sequence[Submission], *, wait: bool = False
     ) -> list[Accepted | Refusal]:
         """Store many in their order; an answer for each, in the same order."""
-        judged = [self._judge(submission) for submission in submissions]
+        facts = await self._facts([submission.request for submission in submissions], wait=wait)
+        now = datetime.now(UTC)
+        judged = [self._judge(submission, facts, now) for submission in submissions]
         await self._commit([entry for entry in judged if isinstance(entry, Entry)], wait=wait)
         return [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
+
+    async def plan(self, request: NotificationRequest) -> Plan | Refusal:
+        """What would become of a request. Raises `Unavailable`."""
+        facts = await self._facts((request,), wait=False)
+        return self._planner.plan(request, facts, datetime.now(UTC))
+
+    async def _facts(self, requests: Sequence[NotificationRequest], *, wait: bool) -> Facts:
+        if not any(needs_facts(request) for request in requests):
+            return NOTHING
+        while True:
+            try:
+                return await load_facts(self._database, requests)
+            except OUTAGE:
+                if not wait:
+                    raise Unavailable(RETRY_AFTER_SECONDS) from None
+                await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
 
     async def _commit(self, entries: Sequence[Entry], *, wait: bool) -> None:
         """Return when each entry has its answer."""
@@ -102,9 +122,9 @@ class Intake:
         self._metrics.rejected(source)
         return await self._rejections.store(raw, source=source, problems=problems)
 
-    def _judge(self, submission: Submission) -> Entry | Refusal:
+    def _judge(self, submission: Submission, facts: Facts, now: datetime) -> Entry | Refusal:
         request = submission.request
-        planned = plan(request, self._senders)
+        planned = self._planner.plan(request, facts, now)
         if isinstance(planned, Refusal):
             return planned
         key = explicit_key(request.id) if request.id is not None else submission.dedup_key

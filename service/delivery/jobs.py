@@ -1,13 +1,13 @@
 """The engine's values: what a notification says, a delivery in hand, and what became of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from service.contract import NotificationRequest
+from service.contract import NotificationRequest, Target
 from service.senders.base import Attachment, Button, Message, TextFormat
 
 # These have columns of their own; the rest of a request is the notification's content.
@@ -16,7 +16,10 @@ _COLUMNS = {"id", "to", "sender", "send_at", "expires_at"}
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a notification says, as all its deliveries share it."""
+    """What a notification says, as all its deliveries share it.
+
+    With a `template_version` title, body and format come from it when the message is sent.
+    """
 
     title: str
     body: str
@@ -25,14 +28,36 @@ class Content:
     attachments: tuple[Attachment, ...]
     category: str | None
     metadata: dict[str, Any]
+    template_version: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
 
-def dump_content(request: NotificationRequest) -> str:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """For whom a delivery is: their language and zone, and the hours in which they want to be left alone.
+
+    `recipient_id` and `recipient` (the producer's id) are None where it is nobody that we know.
+    """
+
+    recipient_id: int | None
+    recipient: str | None
+    locale: str
+    zone: str
+    quiet: str | None = None
+
+
+def dump_content(request: NotificationRequest, template_version: int | None = None) -> str:
     """The JSON that `notification.content` keeps; defaults are left out."""
-    return request.model_dump_json(exclude=_COLUMNS, exclude_defaults=True)
+    stored = request.model_dump_json(exclude=_COLUMNS, exclude_defaults=True)
+    if template_version is None and not isinstance(request.to, Target):
+        return stored
+    extra = {"recipient": request.recipient, "topic": request.topic, "template_version": template_version}
+    return orjson.dumps(
+        orjson.loads(stored) | {key: value for key, value in extra.items() if value is not None}
+    ).decode()
 
 
-def content_of(request: NotificationRequest) -> Content:
+def content_of(request: NotificationRequest, template_version: int | None = None) -> Content:
     return Content(
         title=request.title,
         body=request.body,
@@ -41,6 +66,8 @@ def content_of(request: NotificationRequest) -> Content:
         attachments=tuple(Attachment(a.kind, a.url, a.name) for a in request.attachments),
         category=request.category,
         metadata=request.metadata,
+        template_version=template_version,
+        params=request.params,
     )
 
 
@@ -49,12 +76,14 @@ def load_content(stored: str | bytes) -> Content:
     raw = orjson.loads(stored)
     return Content(
         title=raw.get("title", ""),
-        body=raw["body"],
+        body=raw.get("body", ""),
         format=raw.get("format", "plain"),
         buttons=tuple(Button(**button) for button in raw.get("buttons", ())),
         attachments=tuple(Attachment(**attachment) for attachment in raw.get("attachments", ())),
         category=raw.get("category"),
         metadata=raw.get("metadata", {}),
+        template_version=raw.get("template_version"),
+        params=raw.get("params", {}),
     )
 
 
@@ -80,6 +109,8 @@ class Job:
     parts_done: tuple[str, ...]
     lease_ends: float
     slot: float = 0.0
+    reader: Reader | None = None
+    escalates: bool = False
 
     def message(self) -> Message:
         """This delivery as its sender sees it."""

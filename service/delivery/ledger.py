@@ -103,6 +103,7 @@ class Ledger:
         transports: Sequence[str],
         metrics: Metrics,
         on_outbox: Callable[[], None],
+        on_fan_out: Callable[[], None],
         on_foreign_rows: Callable[[set[str]], Awaitable[None]],
     ) -> None:
         self.token = uuid4()
@@ -114,6 +115,7 @@ class Ledger:
         self._transports = list(transports)
         self._metrics = metrics
         self._on_outbox = on_outbox
+        self._on_fan_out = on_fan_out
         self._on_foreign_rows = on_foreign_rows
         self._inbox = _Inbox()
         self._wake = asyncio.Event()
@@ -340,14 +342,16 @@ class Ledger:
             return []
         now = datetime.now(UTC)
         lease_ends = asyncio.get_running_loop().time() + self._settings.lease_seconds
+        *columns, extras = request_columns(batch, now, tell=bool(self._transports))
         rows = await connection.fetch(
             queries.INSERT_REQUESTS,
-            *request_columns(batch, now, tell=bool(self._transports)),
+            *columns,
             self._offer(batch, now),
-            [self._is_ordered(entry.plan.route[0].sender) for entry in batch],
+            [self._is_ordered(entry.first_hop.sender) for entry in batch],
             self._transports,
             self.token,
             self._settings.lease_seconds,
+            extras,
         )
         self.last_commit_at = now
         made = {row["notification_id"]: row for row in rows}
@@ -355,9 +359,13 @@ class Ledger:
         missing = [entry for entry in batch if entry.id not in made]
         for entry in batch:
             if entry.id in made:
-                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False))
+                suppressed = entry.plan.suppressed
+                reason = None if suppressed is None else suppressed.code
+                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False, suppressed=reason))
                 self._metrics.accepted(entry.source)
         await self._look_for(batch, made)
+        if any(entry.plan.topic is not None for entry in batch):
+            self._on_fan_out()
         if self._transports and made:
             self._on_outbox()
         return await self._answer_repeats(connection, missing) if missing else []
@@ -371,8 +379,8 @@ class Ledger:
         room = {name: taker.room() for name, taker in self.takers.items()}
         offered = []
         for entry in batch:
-            hop, send_at = entry.plan.route[0], entry.request.send_at
-            due = send_at is None or send_at <= now
+            hop, send_at = entry.first_hop, entry.send_at
+            due = entry.plan.suppressed is None and (send_at is None or send_at <= now)
             fits = due and hop.spacing == 0 and room.get(hop.sender, 0) > 0
             if fits:
                 room[hop.sender] -= 1
@@ -397,7 +405,7 @@ class Ledger:
     async def _look_for(self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record]) -> None:
         await self._look(
             {
-                entry.plan.route[0].sender
+                entry.first_hop.sender
                 for entry in batch
                 if (row := made.get(entry.id)) is not None and row["status"] == "queued"
             }

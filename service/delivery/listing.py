@@ -20,6 +20,8 @@ from service.delivery.dedup import explicit_key
 WINDOW_ROWS = 20_000
 QUEUE_COUNT_LIMIT = 100_000
 EVENTS_SHOWN = 1_000
+DELIVERIES_SHOWN = 1_000
+EXPORTED_ROWS = 10_000
 # Transactions that run at once get ids and times in different orders. Less than a window, so that a page reaches its range.
 _ID_SLACK = 10_000
 
@@ -141,7 +143,9 @@ ORDER BY p.id DESC
 _DELIVERY_COLUMNS = """
 SELECT p.*, n.request_id FROM ({page}) p LEFT JOIN notification n ON n.id = p.notification_id ORDER BY p.id DESC
 """
-_LATER_HOP = "NOT EXISTS (SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id AND l.position > w.position)"
+_LATER_HOP = """NOT EXISTS (
+    SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id AND l.position > w.position
+      AND l.recipient_id IS NOT DISTINCT FROM w.recipient_id)"""
 # Deliveries are numbered as they are made, so a moment is near the first id of a notification of that moment.
 _ID_BEFORE = """
 SELECT min(id) FROM delivery WHERE notification_id = (
@@ -154,6 +158,10 @@ SELECT min(id) FROM delivery WHERE notification_id = (
 _EVENTS = """
 SELECT at, event, attempt, error_kind, error_code, error_text FROM delivery_log
 WHERE delivery_id = $1 ORDER BY id LIMIT $2
+"""
+_DELIVERIES_TO = """
+SELECT d.*, n.request_id, n.content FROM delivery d JOIN notification n ON n.id = d.notification_id
+WHERE d.recipient_id = $1 ORDER BY d.id DESC LIMIT $2
 """
 _REJECTIONS = """
 SELECT id, at, source, reason, problems, size, replayed_at, notification_id FROM rejection
@@ -194,7 +202,7 @@ class Listing:
         return await self._page(query, _NOTIFICATION_COLUMNS, limit)
 
     async def notification(self, notification_id: UUID) -> tuple[Row, list[Row]] | None:
-        """One notification and its deliveries in the order of its chain."""
+        """One notification and its deliveries, `DELIVERIES_SHOWN` at most, in the order of its chain."""
         query = _Query("notification", self._window_rows)
         query.near("id = ?", notification_id)
         async with self._database.connection() as connection:
@@ -203,8 +211,9 @@ class Listing:
                 return None
             deliveries = await connection.fetch(
                 """SELECT d.*, n.request_id FROM delivery d JOIN notification n ON n.id = d.notification_id
-                WHERE d.notification_id = $1 ORDER BY d.position, d.id""",
+                WHERE d.notification_id = $1 ORDER BY d.position, d.id LIMIT $2""",
                 notification_id,
+                DELIVERIES_SHOWN,
             )
         return row, deliveries
 
@@ -257,6 +266,12 @@ class Listing:
             if row is None:
                 return None
             return row, await connection.fetch(_EVENTS, delivery_id, EVENTS_SHOWN)
+
+    async def deliveries_to(self, recipient_id: int) -> list[Row]:
+        """The newest `EXPORTED_ROWS` deliveries to a person, with the `content` of their notifications."""
+        async with self._database.connection() as connection:
+            rows: list[Row] = await connection.fetch(_DELIVERIES_TO, recipient_id, EXPORTED_ROWS)
+            return rows
 
     async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page:
         """Deliveries that failed where their chain ended."""

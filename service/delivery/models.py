@@ -70,7 +70,9 @@ class Delivery(SQLModel, table=True):
 
     Order within a lane (sender, address, priority) is the order of `id`. `due_at` is when to look
     at the row next; `behind` marks that it waits only for an earlier row of its lane. `spacing` is
-    the least number of seconds between two messages with the same `pacing_key`.
+    the least number of seconds between two messages with the same `pacing_key`. `facts` say for whom
+    it is: recipient, locale, zone, quiet, escalate_after and, where a request has many readers, the
+    `route` of this one. What was sent and not acknowledged goes to the next sender at `escalate_at`.
     """
 
     __tablename__ = "delivery"
@@ -105,6 +107,8 @@ class Delivery(SQLModel, table=True):
         ),
         Index("delivery_failed", "id", postgresql_where=text("status = 'failed'")),
         Index("delivery_unknown", "id", postgresql_where=text("status = 'unknown'")),
+        Index("delivery_escalating", "escalate_at", postgresql_where=text("escalate_at IS NOT NULL")),
+        Index("delivery_recipient", "recipient_id", "id", postgresql_where=text("recipient_id IS NOT NULL")),
     )
 
     id: int | None = Field(
@@ -134,6 +138,26 @@ class Delivery(SQLModel, table=True):
     error_text: str | None = Field(default=None, sa_column=Column(Text))
     created_at: datetime = Field(sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    recipient_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    facts: str | None = Field(default=None, sa_column=Column(JSONB))
+    escalate_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    acknowledged_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class FanOut(SQLModel, table=True):
+    """A request to a topic whose subscribers do not all have their deliveries yet.
+
+    `after` is the recipient up to whom they have. `request` is the request as it was accepted.
+    """
+
+    __tablename__ = "fan_out"
+
+    notification_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    topic: str = Field(sa_column=Column(Text, nullable=False))
+    request: str = Field(sa_column=Column(JSON, nullable=False))
+    template_version: int | None = Field(default=None, sa_column=Column(BigInteger))
+    after: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: datetime = Field(sa_column=_time())
 
 
 class DeliveryLog(SQLModel, table=True):

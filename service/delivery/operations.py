@@ -30,7 +30,44 @@ RETURNING id
 _RETRYABLE = """
 SELECT id FROM delivery d
 WHERE notification_id = $1 AND status IN ('failed', 'unknown')
-  AND NOT EXISTS (SELECT 1 FROM delivery l WHERE l.notification_id = $1 AND l.position > d.position)
+  AND NOT EXISTS (
+      SELECT 1 FROM delivery l WHERE l.notification_id = $1 AND l.position > d.position
+        AND l.recipient_id IS NOT DISTINCT FROM d.recipient_id
+  )
+"""
+
+# The whole chain of that reader.
+_ACKNOWLEDGE = """
+UPDATE delivery d SET acknowledged_at = now(), escalate_at = NULL
+FROM (SELECT notification_id, recipient_id FROM delivery WHERE id = $1) a
+WHERE d.notification_id = a.notification_id AND d.recipient_id IS NOT DISTINCT FROM a.recipient_id
+  AND d.acknowledged_at IS NULL
+RETURNING d.id
+"""
+
+_CANCEL_CHAIN = """
+UPDATE delivery d SET status = 'cancelled', finished_at = now(), error_kind = NULL, error_code = NULL, error_text = NULL
+FROM (SELECT notification_id, recipient_id FROM delivery WHERE id = $1) a
+WHERE d.notification_id = a.notification_id AND d.recipient_id IS NOT DISTINCT FROM a.recipient_id
+  AND d.status = 'queued'
+RETURNING d.id
+"""
+
+# A notification goes with its last delivery. The verdict on what is being sent at this moment finds no row.
+_FORGET = """
+WITH gone AS (
+    SELECT id, notification_id FROM delivery WHERE recipient_id = $1 ORDER BY id LIMIT $2
+), deliveries AS (
+    DELETE FROM delivery d USING gone g WHERE d.id = g.id RETURNING d.id
+), logs AS (
+    DELETE FROM delivery_log l USING gone g WHERE l.delivery_id = g.id
+), notifications AS (
+    DELETE FROM notification n USING gone g
+    WHERE n.id = g.notification_id AND NOT EXISTS (
+        SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.recipient_id IS DISTINCT FROM $1
+    ) AND NOT EXISTS (SELECT 1 FROM fan_out f WHERE f.notification_id = n.id)
+)
+SELECT count(*) FROM gone
 """
 
 _DEAD = """
@@ -44,6 +81,7 @@ WHERE d.status = 'failed'
   AND (d.expires_at IS NULL OR d.expires_at > now())
   AND NOT EXISTS (
       SELECT 1 FROM delivery l WHERE l.notification_id = d.notification_id AND l.position > d.position
+        AND l.recipient_id IS NOT DISTINCT FROM d.recipient_id
   )
 """
 
@@ -92,6 +130,7 @@ class Operations:
         async with self._database.transaction() as connection:
             if not await connection.fetchval("SELECT true FROM notification WHERE id = $1", notification_id):
                 return None
+            await connection.execute("DELETE FROM fan_out WHERE notification_id = $1", notification_id)
             ids = [row["id"] for row in await connection.fetch(_CANCEL, notification_id)]
             senders = await record(connection, ids, "cancelled", transports=self._transports)
             counts = await connection.fetchrow(
@@ -113,6 +152,28 @@ class Operations:
             requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
         await self._look(senders)
         return requeued
+
+    async def acknowledge(self, delivery_id: int) -> bool:
+        """Its reader has seen it: nothing escalates any more. False: no such delivery. Once more changes nothing."""
+        async with self._database.transaction() as connection:
+            ids = [row["id"] for row in await connection.fetch(_ACKNOWLEDGE, delivery_id)]
+            if not ids:
+                return bool(await connection.fetchval("SELECT true FROM delivery WHERE id = $1", delivery_id))
+            await record(connection, [delivery_id], "acknowledged", transports=self._transports)
+            stopped = [row["id"] for row in await connection.fetch(_CANCEL_CHAIN, delivery_id)]
+            senders = await record(connection, stopped, "cancelled", transports=self._transports)
+        await self._look(senders)
+        return True
+
+    async def forget(self, recipient_id: int) -> int:
+        """Remove what was sent to a person, and what waits for them. Returns how many deliveries."""
+        total = 0
+        while True:
+            async with self._database.transaction() as connection:
+                removed = int(await connection.fetchval(_FORGET, recipient_id, REDRIVE_ROWS))
+            total += removed
+            if removed < REDRIVE_ROWS:
+                return total
 
     async def redrive(self, chosen: DeadLetterFilter, *, dry_run: bool) -> int:
         """Count the dead letters that match, or put them back into the queue in bounded batches."""

@@ -1,16 +1,25 @@
 """Deciding where a request goes. Pure: facts in, plan out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
-from service.contract import Addresses, FieldProblem, NotificationRequest
+from service.audience.people import Person, QuietHours
+from service.audience.preferences import SUPPRESSIONS, quiet_until, suppression
+from service.content.templates import TemplateVersion, check_params
+from service.contract import FieldProblem, NotificationRequest, Target
+from service.delivery.jobs import Reader
 from service.senders.base import AddressError, BaseSender
 
 SPACING_MARGIN = 1.03
 """A little wider than the limit's own, so that an uneven network stays within it."""
+NO_CONTACT = "no_contact"
 
-RefusalCode = Literal["unknown_sender", "sender_off", "invalid_address", "no_address", "id_conflict"]
+RefusalCode = Literal[
+    "unknown_sender", "sender_off", "invalid_address", "no_address", "id_conflict",
+    "unknown_recipient", "no_contact", "unknown_topic", "unknown_template", "invalid_params",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +45,184 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Nothing is sent, since the recipient does not want it or cannot be reached."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The chain in the order in which it is tried."""
+    """The chain in the order in which it is tried, and for whom it is.
+
+    `send_at` is set where quiet hours put it off. With a `topic` the chain is empty: each subscriber
+    gets a plan of their own.
+    """
 
     route: tuple[Hop, ...]
+    reader: Reader | None = None
+    send_at: datetime | None = None
+    suppressed: Suppressed | None = None
+    topic: str | None = None
+    template_version: int | None = None
 
 
-def plan(request: NotificationRequest, senders: Mapping[str, BaseSender]) -> Plan | Refusal:
-    """Resolve the senders and their addresses, or say which field stands in the way."""
-    route: list[Hop] = []
-    for name in request.chain:
-        hop = _hop(request, name, senders)
-        if isinstance(hop, Refusal):
-            return hop
-        route.append(hop)
-    return Plan(tuple(route))
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What counts for those who say nothing else. Critical categories pass quiet hours."""
+
+    locale: str = "en"
+    zone: str = "UTC"
+    quiet: QuietHours | None = None
+    critical: frozenset[str] = frozenset()
 
 
-def _hop(request: NotificationRequest, name: str, senders: Mapping[str, BaseSender]) -> Hop | Refusal:
-    sender = senders.get(name)
-    if sender is None:
-        known = ", ".join(sorted(senders))
-        return refuse("unknown_sender", "sender", f"{name!r} is not a sender; accepted: {known}")
-    if sender.off_reason is not None:
-        return refuse("sender_off", "sender", f"{name} is off: {sender.off_reason}")
-    given = request.to.addresses.get(name) if isinstance(request.to, Addresses) else request.to
-    address = given or sender.default_address
-    if address is None:
-        return refuse("no_address", "to", f"is required: {name} has no default address")
-    try:
-        address = sender.check_address(address)
-    except AddressError as error:
-        return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
-    spacing = sender.address_spacing(address) * SPACING_MARGIN
-    return Hop(name, address, spacing, sender.pacing_key(address))
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about the people, topics and templates that a batch of requests names."""
+
+    people: Mapping[str, Person] = field(default_factory=dict)
+    topics: frozenset[str] = frozenset()
+    templates: Mapping[str, TemplateVersion] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Decides for one request at a time, from what is known about it."""
+
+    senders: Mapping[str, BaseSender]
+    defaults: Defaults
+
+    def plan(self, request: NotificationRequest, facts: Facts, now: datetime) -> Plan | Refusal:
+        """Resolve the senders and their addresses, or say which field stands in the way."""
+        version_id = None
+        if request.template is not None:
+            version = _template(request.template, request, facts)
+            if isinstance(version, Refusal):
+                return version
+            version_id = version.id
+        if request.topic is not None:
+            return self._plan_topic(request, facts, version_id)
+        if request.recipient is not None:
+            return self._plan_recipient(request, facts, now, version_id)
+        return self._plan_addresses(request, version_id)
+
+    def _plan_addresses(self, request: NotificationRequest, version_id: int | None) -> Plan | Refusal:
+        route: list[Hop] = []
+        for name in request.chain:
+            hop = self._hop(request, name)
+            if isinstance(hop, Refusal):
+                return hop
+            route.append(hop)
+        if version_id is None and request.escalate_after is None:
+            return Plan(tuple(route))
+        reader = Reader(None, None, request.locale or self.defaults.locale, self.defaults.zone)
+        return Plan(tuple(route), reader, template_version=version_id)
+
+    def plan_for(
+        self, request: NotificationRequest, person: Person, now: datetime, version_id: int | None = None
+    ) -> Plan:
+        """For one person. Where they want nothing of it, or cannot be reached, the plan is suppressed."""
+        critical = request.category in self.defaults.critical
+        route, unwanted = [], None
+        for hop in self._contacts(person, request.chain):
+            code = suppression(person, sender=hop.sender, category=request.category, critical=critical)
+            if code is None:
+                route.append(hop)
+            elif unwanted is None:
+                unwanted = hop, Suppressed(code, SUPPRESSIONS[code])
+        zone = person.zone or self.defaults.zone
+        quiet = None if critical else person.quiet or self.defaults.quiet
+        locale = request.locale or person.locale or self.defaults.locale
+        reader = Reader(person.id, person.external_id, locale, zone, str(quiet) if quiet else None)
+        if not route:
+            hop, suppressed = unwanted or (self._nowhere(request), _unreachable(person, request.chain))
+            return Plan((hop,), reader, suppressed=suppressed, template_version=version_id)
+        start = max(request.send_at or now, now)
+        put_off = quiet_until(quiet, zone, start) if quiet else None
+        return Plan(tuple(route), reader, send_at=put_off, template_version=version_id)
+
+    def _plan_topic(
+        self, request: NotificationRequest, facts: Facts, version_id: int | None
+    ) -> Plan | Refusal:
+        if request.topic not in facts.topics:
+            return refuse("unknown_topic", "to.topic", f"{request.topic!r} is not a topic")
+        if refusal := self._unusable(request.chain):
+            return refusal
+        return Plan((), topic=request.topic, template_version=version_id)
+
+    def _plan_recipient(
+        self, request: NotificationRequest, facts: Facts, now: datetime, version_id: int | None
+    ) -> Plan | Refusal:
+        person = facts.people.get(request.recipient or "")
+        if person is None:
+            return refuse("unknown_recipient", "to.recipient", f"{request.recipient!r} is not a recipient")
+        if refusal := self._unusable(request.chain):
+            return refusal
+        planned = self.plan_for(request, person, now, version_id)
+        if planned.suppressed is not None and planned.suppressed.code == NO_CONTACT:
+            return refuse("no_contact", "to.recipient", planned.suppressed.reason)
+        return planned
+
+    def _unusable(self, chain: Iterable[str]) -> Refusal | None:
+        for name in chain:
+            if refusal := self._off(name):
+                return refusal
+        return None
+
+    def _off(self, name: str) -> Refusal | None:
+        sender = self.senders.get(name)
+        if sender is None:
+            known = ", ".join(sorted(self.senders))
+            return refuse("unknown_sender", "sender", f"{name!r} is not a sender; accepted: {known}")
+        if sender.off_reason is not None:
+            return refuse("sender_off", "sender", f"{name} is off: {sender.off_reason}")
+        return None
+
+    def _contacts(self, person: Person, chain: tuple[str, ...]) -> Iterable[Hop]:
+        """Where the person can be reached: the first active contact of each sender, in the chain's order or theirs."""
+        first: dict[str, Hop] = {}
+        for contact in person.contacts:
+            sender = self.senders.get(contact.sender)
+            if contact.active and contact.sender not in first and sender and sender.off_reason is None:
+                try:
+                    first[contact.sender] = make_hop(contact.sender, sender, contact.address)
+                except AddressError:
+                    continue  # stored before this sender's rules changed: as good as none
+        return first.values() if not chain else [first[name] for name in chain if name in first]
+
+    def _nowhere(self, request: NotificationRequest) -> Hop:
+        return Hop(request.chain[0] if request.chain else "-", "-", 0.0, "-")
+
+    def _hop(self, request: NotificationRequest, name: str) -> Hop | Refusal:
+        if refusal := self._off(name):
+            return refusal
+        sender = self.senders[name]
+        given = request.to.addresses.get(name) if isinstance(request.to, Target) else request.to
+        address = given or sender.default_address
+        if address is None:
+            return refuse("no_address", "to", f"is required: {name} has no default address")
+        try:
+            return make_hop(name, sender, address)
+        except AddressError as error:
+            return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
+
+
+def _template(key: str, request: NotificationRequest, facts: Facts) -> TemplateVersion | Refusal:
+    version = facts.templates.get(key)
+    if version is None:
+        return refuse("unknown_template", "template", f"{key!r} is not a template in use")
+    problems = check_params(version, request.params)
+    return Refusal("invalid_params", tuple(problems)) if problems else version
+
+
+def make_hop(name: str, sender: BaseSender, address: str) -> Hop:
+    """A link of the chain. Raises `AddressError`."""
+    address = sender.check_address(address)
+    return Hop(name, address, sender.address_spacing(address) * SPACING_MARGIN, sender.pacing_key(address))
+
+
+def _unreachable(person: Person, chain: tuple[str, ...]) -> Suppressed:
+    through = f" for {', '.join(chain)}" if chain else ""
+    return Suppressed(NO_CONTACT, f"{person.external_id!r} has no active contact{through}")

@@ -14,16 +14,18 @@ nested loop over the batch, since the planner is kept from hash joins on this co
 # - A delivery is born leased to this process ($21) when its dispatcher has room for it (`offered`),
 #   unless an earlier row of its lane waits for somebody else, or its account or address is pausing.
 # - Deliveries are numbered in the order of the batch, which is the order of acceptance.
+# - `extra` is null but for recipients, topics and templates: whom it is for and how to speak to them
+#   (`facts`), why they do not get it (`suppressed`), or the topic whose subscribers get theirs later.
 INSERT_REQUESTS = """
 WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::smallint[], $12::timestamptz[], $13::timestamptz[], $14::bool[],
-        $15::float8[], $16::text[], $17::text[], $18::bool[], $19::bool[]
+        $15::float8[], $16::text[], $17::text[], $23::jsonb[], $18::bool[], $19::bool[]
     ) WITH ORDINALITY AS t(
         id, dedup_key, content_hash, request_id, source, content, route, category,
         sender, address, priority, send_at, expires_at, hold_unknown,
-        spacing, pacing_key, event, offered, ordered, ord)
+        spacing, pacing_key, event, extra, offered, ordered, ord)
 ), fresh AS (
     INSERT INTO notification (id, dedup_key, content_hash, request_id, source, content, route, category, created_at)
     SELECT id, dedup_key, content_hash, request_id, source, content::json, route::jsonb, category, now()
@@ -47,24 +49,36 @@ WITH item AS (
 ), made AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
         pacing_key, send_at, due_at, expires_at, lease_token, lease_until, created_at,
-        behind, started, attempt, lost_leases)
-    SELECT id, 0, sender, address, priority, CASE WHEN leased THEN 'sending' ELSE 'queued' END, hold_unknown,
+        behind, started, attempt, lost_leases,
+        recipient_id, facts, finished_at, error_kind, error_code, error_text)
+    SELECT id, 0, sender, address, priority,
+        CASE WHEN leased THEN 'sending' WHEN extra ? 'suppressed' THEN 'suppressed' ELSE 'queued' END, hold_unknown,
         spacing, pacing_key, coalesce(send_at, now()), coalesce(send_at, now()), expires_at,
         CASE WHEN leased THEN $21::uuid END, CASE WHEN leased THEN now() + $22 * interval '1 second' END, now(),
-        false, false, 0, 0
-    FROM placed ORDER BY ord
+        false, false, 0, 0,
+        (extra ->> 'recipient_id')::bigint, extra -> 'facts', CASE WHEN extra ? 'suppressed' THEN now() END,
+        CASE WHEN extra ? 'suppressed' THEN 'suppressed' END,
+        extra -> 'suppressed' ->> 0, extra -> 'suppressed' ->> 1
+    FROM placed WHERE (extra ? 'topic') IS NOT TRUE ORDER BY ord
     RETURNING id, notification_id, status, created_at
+), fanned AS (
+    INSERT INTO fan_out (notification_id, topic, request, template_version, after, created_at)
+    SELECT id, extra ->> 'topic', (extra ->> 'request')::json, (content::json ->> 'template_version')::bigint, 0, now()
+    FROM placed WHERE extra ? 'topic'
+    RETURNING notification_id, created_at
 ), told AS (
     INSERT INTO outbox (transport, channel, types, subjects, bodies)
     SELECT transport, 'events', types, subjects, bodies
     FROM unnest($20::text[]) AS transport, (
-        SELECT array_agg('accepted'::text ORDER BY ord) AS types, array_agg(id::text ORDER BY ord) AS subjects,
+        SELECT array_agg(CASE WHEN extra ? 'suppressed' THEN 'suppressed' ELSE 'accepted' END ORDER BY ord) AS types, array_agg(id::text ORDER BY ord) AS subjects,
             array_agg(event ORDER BY ord) AS bodies
         FROM placed
     ) AS batch
     WHERE batch.types IS NOT NULL
 )
 SELECT notification_id, id, status, created_at FROM made
+UNION ALL
+SELECT notification_id, NULL, 'fan_out', created_at FROM fanned
 """
 
 FIND_REPEATED = """
@@ -138,7 +152,7 @@ spaced AS (
         lease_until = now() + $4 * interval '1 second'
     FROM picked p WHERE d.id = p.id
     RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.pacing_key, d.attempt,
-        d.provider_ids, p.slot
+        d.provider_ids, d.recipient_id, d.facts, p.slot
 )
 SELECT t.*, n.request_id, n.content, n.created_at,
     greatest(extract(epoch FROM (SELECT start FROM budget) - now()), 0)::float8 + t.slot * (SELECT every FROM budget)
@@ -207,7 +221,9 @@ CROSS JOIN LATERAL (
 
 # Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
 # lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
-# one failed for good, waking what waited behind a finished row, and the events.
+# one failed for good, contacts that lead nowhere any more, waking what waited behind a finished row,
+# and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
+# nobody's way meanwhile.
 SETTLE = """
 WITH verdict AS (
     SELECT * FROM unnest(
@@ -219,6 +235,9 @@ WITH verdict AS (
     UPDATE delivery d SET
         status = v.status, attempt = v.attempt, lease_token = NULL, lease_until = NULL, started = false,
         due_at = CASE WHEN v.status = 'queued' THEN now() + v.delay * interval '1 second' ELSE d.due_at END,
+        send_at = CASE WHEN v.kind = 'quiet' THEN now() + v.delay * interval '1 second' ELSE d.send_at END,
+        escalate_at = CASE WHEN v.status = 'sent' AND d.acknowledged_at IS NULL
+            THEN now() + (d.facts ->> 'escalate_after')::float8 * interval '1 second' END,
         error_kind = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_kind ELSE v.kind END,
         error_code = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_code ELSE v.code END,
         error_text = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_text ELSE v.reason END,
@@ -227,18 +246,22 @@ WITH verdict AS (
     FROM verdict v
     WHERE d.id = v.id AND d.lease_token = $16
     RETURNING d.id, d.notification_id, d.position, d.sender, d.address, d.priority, d.status, d.hold_unknown,
-        d.expires_at
+        d.expires_at, d.recipient_id, d.facts, d.error_kind, d.error_text
+), gone AS (
+    UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = coalesce(s.error_text, 'gone')
+    FROM settled s
+    WHERE s.error_kind = 'gone' AND c.address = s.address AND c.sender = s.sender AND c.active
 ), logged AS (
     INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
     SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason
     FROM verdict v WHERE v.logged IS NOT NULL AND (v.id IN (SELECT id FROM settled)) IS TRUE ORDER BY v.ord
 ), fallback AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
-        pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases)
+        pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases, recipient_id, facts)
     SELECT s.notification_id, s.position + 1, hop ->> 0, hop ->> 1, s.priority, 'queued', s.hold_unknown,
-        (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0
+        (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0, s.recipient_id, s.facts
     FROM settled s JOIN notification n ON n.id = s.notification_id
-    CROSS JOIN LATERAL (SELECT n.route -> (s.position + 1) AS hop) h
+    CROSS JOIN LATERAL (SELECT coalesce(s.facts -> 'route', n.route) -> (s.position + 1) AS hop) h
     WHERE s.status = 'failed' AND hop IS NOT NULL
     RETURNING sender
 ), woken AS (

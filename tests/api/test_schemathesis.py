@@ -1,5 +1,6 @@
 """Schemathesis against the running service: every check, every phase, the stateful one included."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from service.db.ids import uuid7
 from tests.support.postgres import run_apart
-from tests.support.service import API_KEY, Service
+from tests.support.service import API_KEY, ROOT, Service
 
 EXAMPLES = 8
 SEED = 20_261_123
@@ -32,6 +33,7 @@ def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_pat
             "--continue-on-failure",
         ],
         cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

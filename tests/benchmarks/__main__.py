@@ -11,6 +11,7 @@ from tests.benchmarks.figures import Figures, Goal, Result
 from tests.benchmarks.stage import Stage, set_up
 from tests.benchmarks.suites import broker
 from tests.benchmarks.suites.backlog import backlog
+from tests.benchmarks.suites.importing import importing
 from tests.benchmarks.suites.intake import intake
 from tests.benchmarks.suites.latency import latency
 from tests.benchmarks.suites.profile import profile
@@ -27,6 +28,7 @@ SUITES: dict[str, Suite] = {
     "intake": intake,
     "latency": latency,
     "start": starting,
+    "import": importing,
 }
 
 

@@ -6,19 +6,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 import pytest
 
+from service.content.rendering import Renderer
 from service.contract import parse_request
 from service.db.database import Database
 from service.delivery.engine import Engine
 from service.delivery.events import Channel, OutgoingEvent
 from service.delivery.intake import Accepted, Submission
-from service.delivery.metrics import Metrics
+from service.delivery.planning import Defaults
 from service.senders.base import BaseSender, Capabilities, Limits, Message, Outcome, Sent
-from service.settings import DeliverySettings, LimitSettings
+from service.settings import DeliverySettings, TemplateSettings
+from tests.support.engines import make_engine
 from tests.support.waiting import wait_until
 
 
@@ -51,6 +52,7 @@ class ScriptedSender(BaseSender):
         self.spacing = spacing
         self.script: dict[str, deque[Outcome]] = {}
         self.calls: list[Call] = []
+        self.messages: list[Message] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -65,6 +67,7 @@ class ScriptedSender(BaseSender):
         self.calls.append(
             Call(message.address, message.body, time.monotonic(), message.attempt, message.parts_done)
         )
+        self.messages.append(message)
         await self.gate.wait()
         outcomes = self.script.get(message.body)
         return outcomes.popleft() if outcomes else Sent(parts=(f"m{len(self.calls)}",))
@@ -153,21 +156,26 @@ async def start_bench(database_url: str) -> AsyncIterator[StartBench]:
     """`start_bench(sender, …, lease_seconds=…)`; several are replicas on one database."""
     benches: list[Bench] = []
 
-    async def start(*senders: BaseSender, works: bool = True, **settings: Any) -> Bench:
+    renderers: list[Renderer] = []
+
+    async def start(
+        *senders: BaseSender, works: bool = True, defaults: Defaults | None = None, **settings: Any
+    ) -> Bench:
         database = Database(database_url)
         await database.open()
         table: Mapping[str, BaseSender] = {sender.name: sender for sender in senders}
         publisher = RecordingPublisher()
-        engine = Engine(
+        renderer = Renderer(TemplateSettings())
+        await renderer.start()
+        engine = make_engine(
             database,
             table,
-            settings=DeliverySettings(**{**FAST, **settings}),
-            limits=LimitSettings(),
-            transports=["rabbit"],
+            DeliverySettings(**{**FAST, **settings}),
             works=works,
-            metrics=Metrics(),
-            random=Random(1),
+            defaults=defaults,
+            renderer=renderer,
         )
+        renderers.append(renderer)
         await engine.start([publisher])
         bench = Bench(engine, database, publisher)
         benches.append(bench)
@@ -177,3 +185,5 @@ async def start_bench(database_url: str) -> AsyncIterator[StartBench]:
     for bench in benches:
         await bench.engine.stop()
         await bench.database.close()
+    for renderer in renderers:
+        await renderer.close()

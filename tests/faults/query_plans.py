@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -26,10 +25,10 @@ from service.db.database import Database
 from service.delivery import housekeeping, queries
 from service.delivery.engine import Engine
 from service.delivery.intake import Submission
-from service.delivery.metrics import Metrics
 from service.senders.base import BaseSender, Limits, Message, Outcome, Sent
-from service.settings import DeliverySettings, LimitSettings
+from service.settings import DeliverySettings
 from tests.faults.support import CrashablePostgres
+from tests.support.engines import make_engine
 from tests.support.waiting import wait_until
 
 BATCHES, BATCH = 30, 100
@@ -121,10 +120,7 @@ async def _engine(url: str, watch: Watch) -> AsyncIterator[Engine]:
     database = WatchedDatabase(url, watch)
     await database.open()
     senders = {"TG": _Instant("TG", None), "PACED": _Instant("PACED", 5_000.0)}
-    engine = Engine(
-        database, senders, settings=DeliverySettings(poll_seconds=0.05), limits=LimitSettings(), transports=["rabbit"],
-        works=True, metrics=Metrics(), random=Random(1),
-    )  # fmt: skip
+    engine = make_engine(database, senders, DeliverySettings(poll_seconds=0.05))
     await engine.start([])
     try:
         yield engine

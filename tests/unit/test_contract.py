@@ -74,7 +74,9 @@ def test_an_unknown_field_is_named_with_those_that_exist() -> None:
     assert problems({"buttons": [{"text": "a", "url": "https://a", "colour": "red"}]})[
         "buttons.0.colour"
     ].problem.endswith("accepted: text, url")
-    assert problems({"to": {"adresses": {}}})["to.adresses"].problem.endswith("accepted: addresses")
+    assert problems({"to": {"adresses": {}}})["to.adresses"].problem.endswith(
+        "accepted: addresses, recipient, topic"
+    )
 
 
 @pytest.mark.parametrize("body", ["", " ", "\n\t", "\u200b\ufeff\u00a0"])

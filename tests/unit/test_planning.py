@@ -1,10 +1,11 @@
 """Where a request goes."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from service.contract import parse_request
-from service.delivery.planning import SPACING_MARGIN, Hop, Plan, Refusal, plan
+from service.delivery.planning import SPACING_MARGIN, Defaults, Facts, Hop, Plan, Planner, Refusal
 from service.senders.base import AddressError, BaseSender, Message, Outcome, Sent
 
 
@@ -32,9 +33,12 @@ class Postbox(BaseSender):
 
 SENDERS = {"ONE": Postbox("11"), "TWO": Postbox(), "OFF": Postbox("1", "OFF_TOKEN is not set")}
 
+PLANNER = Planner(SENDERS, Defaults())
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
 
 def planned(**fields: Any) -> Plan | Refusal:
-    return plan(parse_request(json.dumps({"body": "b", **fields})), SENDERS)
+    return PLANNER.plan(parse_request(json.dumps({"body": "b", **fields})), Facts(), NOON)
 
 
 def refusal(**fields: Any) -> tuple[str, str, str]:

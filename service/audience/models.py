@@ -1,0 +1,130 @@
+"""The tables of recipients. Everything about a person goes with their row."""
+
+from datetime import datetime, time
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    Time,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+def _time(*, nullable: bool = False) -> Column[Any]:
+    return Column(DateTime(timezone=True), nullable=nullable)
+
+
+def _recipient_id(*, primary_key: bool = False) -> Column[Any]:
+    target = ForeignKey("recipient.id", ondelete="CASCADE")
+    return Column(BigInteger, target, nullable=False, primary_key=primary_key)
+
+
+class Recipient(SQLModel, table=True):
+    """A person, by the id that producers know them by.
+
+    Quiet hours are times of the clock in `zone`; where both are the same there are none. A column that
+    is null leaves it to the settings.
+    """
+
+    __tablename__ = "recipient"
+    __table_args__ = (
+        CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="recipient_quiet_pair"),
+        UniqueConstraint("external_id", name="recipient_external_id"),
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    external_id: str = Field(sa_column=Column(Text, nullable=False))
+    name: str | None = Field(default=None, sa_column=Column(Text))
+    locale: str | None = Field(default=None, sa_column=Column(Text))
+    zone: str | None = Field(default=None, sa_column=Column(Text))
+    attributes: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    muted: bool = Field(default=False, nullable=False)
+    quiet_from: time | None = Field(default=None, sa_column=Column(Time))
+    quiet_until: time | None = Field(default=None, sa_column=Column(Time))
+    created_at: datetime = Field(sa_column=_time())
+    updated_at: datetime = Field(sa_column=_time())
+
+
+class Contact(SQLModel, table=True):
+    """A recipient's address for one sender; `position` is their order of preference, from 0."""
+
+    __tablename__ = "contact"
+    __table_args__ = (
+        UniqueConstraint("recipient_id", "sender", "address", name="contact_once"),
+        CheckConstraint(
+            "active = (inactive_at IS NULL) AND active = (inactive_reason IS NULL)", name="contact_inactive"
+        ),
+        Index("contact_address", "address", "sender"),
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    recipient_id: int = Field(sa_column=_recipient_id())
+    sender: str = Field(sa_column=Column(Text, nullable=False))
+    address: str = Field(sa_column=Column(Text, nullable=False))
+    position: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    active: bool = Field(default=True, nullable=False)
+    inactive_reason: str | None = Field(default=None, sa_column=Column(Text))
+    inactive_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class Topic(SQLModel, table=True):
+    """A named list that recipients subscribe to."""
+
+    __tablename__ = "topic"
+    __table_args__ = (UniqueConstraint("name", name="topic_name"),)
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    title: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = Field(sa_column=_time())
+
+
+class Subscription(SQLModel, table=True):
+    """A recipient is on a topic's list. The key's order is that of a fan-out.
+
+    The other index is a hash, so that no plan goes through it in the order of recipients instead.
+    """
+
+    __tablename__ = "subscription"
+    __table_args__ = (Index("subscription_recipient", "recipient_id", postgresql_using="hash"),)
+
+    topic_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("topic.id", ondelete="CASCADE"), primary_key=True)
+    )
+    recipient_id: int = Field(sa_column=_recipient_id(primary_key=True))
+    at: datetime = Field(sa_column=_time())
+
+
+class Mute(SQLModel, table=True):
+    """What a recipient does not want: a category, a sender, or a category through one sender."""
+
+    __tablename__ = "mute"
+    __table_args__ = (
+        CheckConstraint("category IS NOT NULL OR sender IS NOT NULL", name="mute_of_something"),
+        UniqueConstraint(
+            "recipient_id", "category", "sender", name="mute_once", postgresql_nulls_not_distinct=True
+        ),
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    recipient_id: int = Field(sa_column=_recipient_id())
+    category: str | None = Field(default=None, sa_column=Column(Text))
+    sender: str | None = Field(default=None, sa_column=Column(Text))

@@ -1,0 +1,80 @@
+"""Whether and when a person wants to hear something. Pure: facts in, decision out."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from service.audience.people import Person, QuietHours
+
+MUTED = "muted"
+CATEGORY_MUTED = "category_muted"
+SENDER_MUTED = "sender_muted"
+CATEGORY_SENDER_MUTED = "category_sender_muted"
+SUPPRESSIONS = {
+    MUTED: "the recipient muted everything",
+    CATEGORY_MUTED: "the recipient muted this category",
+    SENDER_MUTED: "the recipient muted this sender",
+    CATEGORY_SENDER_MUTED: "the recipient muted this category at this sender",
+}
+"""Every reason that `suppression` gives, in words."""
+
+
+def suppression(person: Person, *, sender: str, category: str | None, critical: bool) -> str | None:
+    """Why this person must not get this through this sender, as a key of `SUPPRESSIONS`; None: they may.
+
+    What is critical passes "mute everything", which is said without thinking of it, but not a mute of that
+    very category or sender.
+    """
+    if person.muted and not critical:
+        return MUTED
+    if category is not None and (category, None) in person.mutes:
+        return CATEGORY_MUTED
+    if (None, sender) in person.mutes:
+        return SENDER_MUTED
+    if category is not None and (category, sender) in person.mutes:
+        return CATEGORY_SENDER_MUTED
+    return None
+
+
+def quiet_until(quiet: QuietHours, zone: str, now: datetime) -> datetime | None:
+    """The moment (UTC) at which the quiet hours that hold at `now` end; None: it is not quiet.
+
+    What counts is the clock on the wall: where it is set forward over the end, they end at that moment;
+    where it is set back into them, they go on.
+    """
+    place = _place(zone)
+    moment = now.astimezone(UTC)
+    while quiet.hold_at((wall := moment.astimezone(place)).time()):
+        ends_at = moment + _until(quiet, wall)
+        # Nothing else than the end and a change of the clock can end them.
+        changed_at = _clock_change(place, moment, ends_at)
+        moment = ends_at if changed_at is None else changed_at
+    return None if moment == now else moment
+
+
+def _place(zone: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):  # stored where the list of zones was another
+        return ZoneInfo("UTC")
+
+
+def _until(quiet: QuietHours, wall: datetime) -> timedelta:
+    """How long until an undisturbed clock shows the end."""
+    ends = wall.replace(tzinfo=None)
+    left = datetime.combine(ends.date(), quiet.end) - ends
+    return left if left > timedelta(0) else left + timedelta(days=1)
+
+
+def _clock_change(place: ZoneInfo, after: datetime, until: datetime) -> datetime | None:
+    """When the clock was set within that time, if it was; to the second."""
+    before = after.astimezone(place).utcoffset()
+    if until.astimezone(place).utcoffset() == before:
+        return None
+    low, high = int(after.timestamp()), -int(-until.timestamp() // 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, place).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, UTC)

@@ -1,0 +1,123 @@
+"""The words of a delivery: its template in the reader's language, and the links that go with it."""
+
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from service.access.links import Links
+from service.audience.unsubscribing import LINK_PURPOSE, Unsubscribing
+from service.content.localisation import Localisation
+from service.content.rendering import Renderer, RenderError
+from service.content.templates import TemplateVersion, choose, load_versions
+from service.db.database import OUTAGE, Database
+from service.delivery.jobs import Content, Job, Reader
+from service.delivery.planning import Defaults
+from service.senders.base import BaseSender, Button, Message, NotSent, Refused, Retry
+
+ACKNOWLEDGE = "acknowledge"
+"""What the links of that button are signed for, and the beginning of their path."""
+LINK_DAYS = 365
+VERSIONS_KEPT = 500
+RETRY_SECONDS = 5.0
+
+
+class Wording:
+    """Makes the message that a sender gets, at the time at which it is sent.
+
+    `offers_links`: whether people can reach this service's own pages.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        renderer: Renderer,
+        links: Links,
+        localisation: Localisation,
+        defaults: Defaults,
+        *,
+        offers_links: bool,
+    ) -> None:
+        self._database = database
+        self._renderer = renderer
+        self._links = links
+        self._localisation = localisation
+        self._defaults = defaults
+        self._offers_links = offers_links
+        self._versions: OrderedDict[int, TemplateVersion] = OrderedDict()
+
+    async def message(self, job: Job, sender: BaseSender) -> Message | NotSent:
+        """What is sent, or why there is nothing to send."""
+        message = job.message()
+        if job.reader is None:
+            return message
+        return await self.compose(message, job.content, job.reader, sender, escalates=job.escalates)
+
+    async def compose(
+        self, message: Message, content: Content, reader: Reader, sender: BaseSender, *, escalates: bool
+    ) -> Message | NotSent:
+        """The message for that reader."""
+        if content.template_version is not None:
+            try:
+                message = await self._render(message, content, reader, sender.name, content.template_version)
+            except RenderError as error:
+                if error.temporary:
+                    return Retry(reason=str(error), code=f"template_{error.code}")
+                return Refused(reason=f"template: {error}", code=f"template_{error.code}")
+            except OUTAGE as error:
+                return Retry(reason=f"the template is out of reach: {error}", retry_after=RETRY_SECONDS)
+            except LookupError as error:
+                return Refused(reason=str(error), code="template_variant")
+        return self._with_links(message, content, reader, sender, escalates=escalates)
+
+    async def _render(
+        self, message: Message, content: Content, reader: Reader, sender: str, version_id: int
+    ) -> Message:
+        version = await self._version(version_id)
+        variant = choose(version, reader.locale, sender)
+        rendered = await self._renderer.render(
+            version, variant, content.params, locale=reader.locale, zone=reader.zone
+        )
+        return replace(message, title=rendered.title, body=rendered.body, format=rendered.format)
+
+    async def _version(self, version_id: int) -> TemplateVersion:
+        known = self._versions.get(version_id)
+        if known is None:
+            async with self._database.connection() as connection:
+                loaded = await load_versions(connection, (version_id,))
+            if version_id not in loaded:
+                raise LookupError(f"template version {version_id} is not there any more")
+            known = self._versions[version_id] = loaded[version_id]
+            if len(self._versions) > VERSIONS_KEPT:
+                self._versions.popitem(last=False)
+        return known
+
+    def _with_links(
+        self, message: Message, content: Content, reader: Reader, sender: BaseSender, *, escalates: bool
+    ) -> Message:
+        """Buttons where the channel has them, lines below the text elsewhere."""
+        offered = self._offers(message, content, reader, escalates=escalates) if self._offers_links else []
+        if not offered:
+            return message
+        if sender.capabilities.buttons:
+            return replace(message, buttons=(*message.buttons, *offered))
+        # A bare address is a link in markdown and HTML too, wherever links are shown at all.
+        gap = "<br><br>" if message.format == "html" else "\n\n"
+        lines = gap.join(f"{button.text}: {button.url}" for button in offered)
+        return replace(message, body=f"{message.body}{gap}{lines}")
+
+    def _offers(self, message: Message, content: Content, reader: Reader, *, escalates: bool) -> list[Button]:
+        words = self._localisation.translator(reader.locale)
+        expires_at = datetime.now(UTC) + timedelta(days=LINK_DAYS)
+        offered = []
+        if escalates:
+            url = self._links.url(ACKNOWLEDGE, str(message.delivery_id), expires_at)
+            offered.append(Button(words.gettext("Acknowledge"), url))
+        category = content.category
+        if reader.recipient_id is not None and category and category not in self._defaults.critical:
+            leaving = Unsubscribing(reader.recipient_id, category, None)
+            offered.append(
+                Button(
+                    words.gettext("Unsubscribe"), self._links.url(LINK_PURPOSE, leaving.to_link(), expires_at)
+                )
+            )
+        return offered
