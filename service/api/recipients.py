@@ -231,6 +231,8 @@ async def put_preferences(
     async with deps.audit.entry(caller, "recipient.preferences", external_id):
         if not await deps.recipients.set_preferences(external_id, body):
             raise nobody(external_id)
+        if person := await deps.recipients.get(external_id):
+            await deps.operations.respect(person["id"])
     return await view_of(deps, external_id)
 
 

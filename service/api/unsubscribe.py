@@ -43,6 +43,8 @@ async def act(request: Request, deps: Deps, token: str) -> HTMLResponse:
     async with deps.database.transaction() as connection:
         await (come_back if undo else leave)(connection, link)
         leaving = await look(connection, link)
+    if not undo:
+        await deps.operations.respect(link.recipient_id)
     return _link_page(request, deps, link, leaving, undone=undo)
 
 

@@ -27,6 +27,7 @@ from service.senders.base import (
     Message,
     NotSent,
     Outcome,
+    Retry,
     Scope,
     Sent,
     Throttled,
@@ -308,6 +309,11 @@ class Dispatcher:
     async def _attempt(self, job: Job) -> Verdict | None:
         """One call and what it means. None: the row is no longer ours."""
         loop = asyncio.get_running_loop()
+        if quiet := _quiet_seconds(job, datetime.now(UTC)):
+            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
+        message = job.message() if job.reader is None else await self._compose(job)
+        if isinstance(message, NotSent):
+            return self._judge(job, cast("Outcome", message))
         marked = job.hold_unknown and not self.sender.capabilities.deduplicates
         if marked and not await self._ledger.mark_started(job):
             return None
@@ -315,20 +321,22 @@ class Dispatcher:
             return expired(job.attempt, job.parts_done)
         if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
             return Verdict("queued", None, job.attempt, job.parts_done)
-        if quiet := _quiet_seconds(job, datetime.now(UTC)):
-            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
             self._ledger.pause(Pause(address_bucket(self.name, job.pacing_key), job.spacing))
-        message = job.message() if job.reader is None else await self._wording.message(job, self.sender)
-        if isinstance(message, NotSent):
-            return self._judge(job, cast("Outcome", message))
         began = loop.time()
         outcome = await self._call(job, message)
         self._metrics.called(self.name, outcome, loop.time() - began)
         await self._react(job, outcome)
         await self._watch(job, outcome, began)
         return self._judge(job, outcome)
+
+    async def _compose(self, job: Job) -> Message | NotSent:
+        try:
+            return await self._wording.message(job, self.sender)
+        except Exception as error:
+            log.exception("delivery %d could not be put into words", job.id)
+            return Retry(reason=f"it could not be put into words: {error!r}", code="error")
 
     async def _call(self, job: Job, message: Message) -> Outcome:
         limit = self._settings.send_timeout_seconds

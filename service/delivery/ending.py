@@ -55,6 +55,7 @@ async def record(
     *,
     transports: Sequence[str],
     kind: str | None = None,
+    code: str | None = None,
     reason: str | None = None,
 ) -> set[str]:
     """Log and report one change of these deliveries, and wake what waited behind them.
@@ -70,13 +71,13 @@ async def record(
         event,
         [row["attempt"] for row in rows],
         [kind for _ in rows],
-        None,
+        code,
         [reason for _ in rows],
     )
     await connection.execute(_WAKE, list(ids))
     if transports:
         now = datetime.now(UTC)
-        error = None if kind is None else (kind, None, reason or "")
+        error = None if kind is None else (kind, code, reason or "")
         bodies = [_event(row, event, now, error) for row in rows]
         subjects = [str(row["notification_id"]) for row in rows]
         await connection.execute(_OUTBOX, list(transports), event, subjects, bodies)

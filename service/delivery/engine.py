@@ -80,7 +80,7 @@ class Engine:
         )
         self.fan_out = FanOut(database, planner, transports=transports, look=self._look)
         self.operations = Operations(
-            database, self.intake, self.states, transports=transports, look=self._look
+            database, self.intake, self.states, planner, transports=transports, look=self._look
         )
         self.housekeeping = Housekeeping(
             database, settings, token=self.ledger.token, transports=transports, look=self._look

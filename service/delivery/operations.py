@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from service.audience.facts import load_people
+from service.audience.preferences import SUPPRESSIONS
 from service.contract import parse_request
 from service.db.database import Connection, Database
 from service.delivery.ending import record
 from service.delivery.intake import Accepted, Intake, Refusal, Submission
+from service.delivery.planning import Planner
 from service.delivery.states import SenderStates, SenderStatus
 
 REDRIVE_ROWS = 1_000
@@ -51,6 +54,18 @@ FROM (SELECT notification_id, recipient_id FROM delivery WHERE id = $1) a
 WHERE d.notification_id = a.notification_id AND d.recipient_id IS NOT DISTINCT FROM a.recipient_id
   AND d.status = 'queued'
 RETURNING d.id
+"""
+
+_WAITING_FOR = """
+SELECT d.id, d.sender, n.category, r.external_id
+FROM delivery d JOIN notification n ON n.id = d.notification_id JOIN recipient r ON r.id = d.recipient_id
+WHERE d.recipient_id = $1 AND d.status = 'queued' ORDER BY d.id LIMIT $2 FOR UPDATE OF d SKIP LOCKED
+"""
+
+_SUPPRESS = """
+UPDATE delivery SET status = 'suppressed', finished_at = now(),
+    error_kind = 'suppressed', error_code = $2, error_text = $3
+WHERE id = ANY($1::bigint[])
 """
 
 # A notification goes with its last delivery. The verdict on what is being sent at this moment finds no row.
@@ -115,6 +130,7 @@ class Operations:
         database: Database,
         intake: Intake,
         states: SenderStates,
+        planner: Planner,
         *,
         transports: Sequence[str],
         look: Callable[[set[str]], Awaitable[None]],
@@ -122,6 +138,7 @@ class Operations:
         self._database = database
         self._intake = intake
         self._states = states
+        self._planner = planner
         self._transports = transports
         self._look = look
 
@@ -164,6 +181,28 @@ class Operations:
             senders = await record(connection, stopped, "cancelled", transports=self._transports)
         await self._look(senders)
         return True
+
+    async def respect(self, recipient_id: int) -> int:
+        """Stop what waits for a person and is not wanted any more. Returns how many deliveries, at most a batch."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(_WAITING_FOR, recipient_id, REDRIVE_ROWS)
+            if not rows:
+                return 0
+            person = (await load_people(connection, [rows[0]["external_id"]]))[rows[0]["external_id"]]
+            unwanted: dict[str, list[int]] = {}
+            for row in rows:
+                if code := self._planner.unwanted(person, row["sender"], row["category"]):
+                    unwanted.setdefault(code, []).append(row["id"])
+            senders: set[str] = set()
+            for code, ids in unwanted.items():
+                reason = SUPPRESSIONS[code]
+                await connection.execute(_SUPPRESS, ids, code, reason)
+                senders |= await record(
+                    connection, ids, "suppressed",
+                    transports=self._transports, kind="suppressed", code=code, reason=reason,
+                )  # fmt: skip
+        await self._look(senders)
+        return sum(map(len, unwanted.values()))
 
     async def forget(self, recipient_id: int) -> int:
         """Remove what was sent to a person, and what waits for them. Returns how many deliveries."""

@@ -127,7 +127,7 @@ class Planner:
         critical = request.category in self.defaults.critical
         route, unwanted = [], None
         for hop in self._contacts(person, request.chain):
-            code = suppression(person, sender=hop.sender, category=request.category, critical=critical)
+            code = self.unwanted(person, hop.sender, request.category)
             if code is None:
                 route.append(hop)
             elif unwanted is None:
@@ -142,6 +142,11 @@ class Planner:
         start = max(request.send_at or now, now)
         put_off = quiet_until(quiet, zone, start) if quiet else None
         return Plan(tuple(route), reader, send_at=put_off, template_version=version_id)
+
+    def unwanted(self, person: Person, sender: str, category: str | None) -> str | None:
+        """Why this person must not get that, as a key of `SUPPRESSIONS`; None: they may."""
+        critical = category in self.defaults.critical
+        return suppression(person, sender=sender, category=category, critical=critical)
 
     def _plan_topic(
         self, request: NotificationRequest, facts: Facts, version_id: int | None

@@ -112,6 +112,21 @@ async def test_what_somebody_muted_is_suppressed_with_its_reason_everywhere(star
     await bench.until(alarm, "sent")
 
 
+async def test_what_waits_is_stopped_when_it_is_not_wanted_any_more(start_bench: StartBench) -> None:
+    sender = ScriptedSender()
+    bench = await start_bench(sender)
+    await people(bench, anna={"contacts": contacts(("TG", "1"))})
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    news = await told(bench, body="n", to={"recipient": "anna"}, category="news", send_at=tomorrow)
+    orders = await told(bench, body="o", to={"recipient": "anna"}, category="orders", send_at=tomorrow)
+    await people(bench, anna={"mutes": [{"category": "news"}]})
+    (waiting,) = await deliveries(bench, news)
+    assert await bench.engine.operations.respect(waiting["recipient_id"]) == 1
+    assert (await bench.statuses(news), await bench.statuses(orders)) == (["suppressed"], ["queued"])
+    await wait_until(lambda: bench.publisher.types(news.id) == ["accepted", "suppressed"])
+    assert await bench.log(news) == ["suppressed"]
+
+
 async def test_quiet_hours_put_off_and_critical_categories_pass(start_bench: StartBench) -> None:
     quiet = quiet_now()
     sender = ScriptedSender()
