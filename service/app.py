@@ -115,15 +115,20 @@ class App:
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
         first_key = await self.start()
         try:
-            # What the libraries made at import stays for good: collections need not walk through it.
-            gc.collect()
-            gc.freeze()
             gc.set_threshold(GC_ALLOCATIONS, 20, 100)
+            freezing = asyncio.create_task(self._freeze(), name="freeze")
             if self._on_ready is not None:
                 self._on_ready(first_key)
             yield
+            freezing.cancel()
         finally:
             await self.stop()
+
+    async def _freeze(self) -> None:
+        """What the libraries made at import stays for good: collections need not walk through it."""
+        await self.engine.opened()
+        gc.collect()
+        gc.freeze()
 
     async def start(self) -> str | None:
         """Connect, migrate, begin. Returns the first API key if it was made now. Waits for the database."""

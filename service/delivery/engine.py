@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from service.db.database import Database
+from service.db.database import OUTAGE, Database
 from service.delivery.dispatch import Dispatcher
 from service.delivery.events import Publisher
 from service.delivery.fanout import FanOut
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 STATE_POLL_SECONDS = 2.0
 RELAY_DRAIN_SECONDS = 5.0
 OUTAGE_DRAIN_SECONDS = 3.0
+OUTAGE_PAUSE_SECONDS = 1.0
 
 
 class Engine:
@@ -54,6 +55,7 @@ class Engine:
         self._settings = settings
         self._works = works
         self._relays: list[Relay] = []
+        self._opening: list[asyncio.Task[None]] = []
         self.metrics = metrics
         self.wakeups = Wakeups(database)
         self.states = SenderStates(
@@ -110,20 +112,44 @@ class Engine:
         self.ledger.start()
         if not self._works:
             return
-        await asyncio.gather(*(sender.open() for sender in self.senders.values()))
         for name, dispatcher in self.dispatchers.items():
             self.states.on_change(name, dispatcher.state_changed)
-            await dispatcher.start()
+            # A client may take seconds to import; what needs it waits in the table meanwhile.
+            opening = asyncio.create_task(self._open(name, dispatcher), name=f"open {name}")
+            self._opening.append(opening)
         self.housekeeping.start()
         self.fan_out.start()
         self._relays = [Relay(self._database, publisher) for publisher in publishers]
         for relay in self._relays:
             relay.start()
 
+    async def _open(self, name: str, dispatcher: Dispatcher) -> None:
+        try:
+            await dispatcher.sender.open()
+            await self._start(dispatcher)
+        except Exception as error:
+            log.exception("%s does not start", name)
+            await self.states.halt(name, f"it does not start: {error!r}")
+
+    async def _start(self, dispatcher: Dispatcher) -> None:
+        while True:
+            try:
+                return await dispatcher.start()
+            except OUTAGE as error:
+                log.warning("%s waits for the database: %s", dispatcher.name, error)
+            await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+
+    async def opened(self) -> None:
+        """Return when every sender has started, or has been halted because it cannot."""
+        await asyncio.gather(*self._opening)
+
     async def stop(self) -> None:
         """Drain: no new claims, calls under way finish, every outcome is committed and reported."""
         # What cannot be committed now is taken over when its lease ends: no use in waiting for it.
         timeout = OUTAGE_DRAIN_SECONDS if self.ledger.outage else self._settings.drain_timeout_seconds
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await self.housekeeping.close()
         await self.fan_out.close()
         await asyncio.gather(*(dispatcher.drain(timeout) for dispatcher in self.dispatchers.values()))
