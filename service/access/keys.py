@@ -20,6 +20,9 @@ from service.db.ids import uuid7
 CACHE_SECONDS = 5.0
 """A key revoked through another process is refused here after at most so long."""
 
+LOOK_UP_SECONDS = 2.0
+"""Every call waits for this: a database that does not answer must not hold them all up."""
+
 _CACHED_KEYS = 1_024
 _KEY_MAX_CHARS = 512
 _START_LOCK = 0x6E6F7469_66790002  # any constant: the advisory lock under which the first key is made
@@ -125,8 +128,8 @@ class ApiKeys:
 
     async def _look_up(self, digest: bytes) -> _Verified | None:
         self._verified.pop(digest, None)
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(_FIND, digest)
+        async with self._database.connection(LOOK_UP_SECONDS) as connection:
+            row = await connection.fetchrow(_FIND, digest, timeout=LOOK_UP_SECONDS)
         if row is None or not hmac.compare_digest(row["hash"], digest):
             return None
         while len(self._verified) >= _CACHED_KEYS:

@@ -28,6 +28,8 @@ TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, *OUTAGE)
 
 
 CONNECT_SECONDS = 10.0
+POOL_WAIT_SECONDS = 10.0
+"""For a free connection of the pool, and for giving one back whose statement was cut off."""
 _SESSION = {"application_name": "notifications", "timezone": "UTC", "jit": "off"}
 
 
@@ -65,15 +67,18 @@ class Database:
         return self._pool
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection on which each statement is a transaction of its own."""
-        async with self.pool.acquire() as connection:
+    async def connection(self, wait_seconds: float = POOL_WAIT_SECONDS) -> AsyncIterator[Connection]:
+        """A connection on which each statement is a transaction of its own.
+
+        Raises TimeoutError when none becomes free in that time.
+        """
+        async with self.pool.acquire(timeout=wait_seconds) as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back on any exception."""
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self.pool.acquire(timeout=POOL_WAIT_SECONDS) as connection, connection.transaction():
             yield connection
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
