@@ -105,12 +105,20 @@ def _error_of(row: Row) -> EventError | None:
 
 
 def _events(row: Row, log: list[Row]) -> list[DeliveryEvent]:
-    """Acceptance and a success at the first attempt are told by the row, everything else by the log."""
-    events = [DeliveryEvent(type="accepted", time=row["created_at"], attempt=0, error=None)]
-    events += [
+    """What the log leaves out is told by the row: its beginning, and a success at the first attempt."""
+    logged = [
         DeliveryEvent(type=entry["event"], time=entry["at"], attempt=entry["attempt"], error=_error_of(entry))
         for entry in log
     ]
-    if row["status"] == "sent" and events[-1].type != "sent":
+    types = {event.type for event in logged}
+    unwanted = row["status"] == "suppressed" and "suppressed" not in types
+    first = DeliveryEvent(
+        type="suppressed" if unwanted else "accepted",
+        time=row["created_at"],
+        attempt=0,
+        error=_error_of(row) if unwanted else None,
+    )
+    events = [first, *logged]
+    if row["status"] == "sent" and "sent" not in types:
         events.append(DeliveryEvent(type="sent", time=row["finished_at"], attempt=row["attempt"], error=None))
-    return events
+    return sorted(events, key=lambda event: event.time)

@@ -435,9 +435,13 @@ class Ledger:
             if first is None:
                 again.append(entry)  # the first one was removed meanwhile
             elif first["id"] == entry.id:
-                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False))
+                answer = Accepted(entry.id, entry.request.id, duplicate=False, suppressed=first["suppressed"])
+                _answer(entry, answer)
             elif first["content_hash"] == entry.content_hash:
-                _answer(entry, Accepted(first["id"], first["request_id"], duplicate=True))
+                answer = Accepted(
+                    first["id"], first["request_id"], duplicate=True, suppressed=first["suppressed"]
+                )
+                _answer(entry, answer)
                 self._metrics.repeated()
             elif entry.dedup_key is not None and is_explicit(entry.dedup_key):
                 _answer(entry, _conflict(entry))

@@ -81,8 +81,12 @@ UNION ALL
 SELECT notification_id, NULL, 'fan_out', created_at FROM fanned
 """
 
+# `suppressed` is null for a topic, whose subscribers each have a reason of their own.
 FIND_REPEATED = """
-SELECT id, dedup_key, content_hash, request_id FROM notification
+SELECT id, dedup_key, content_hash, request_id, CASE WHEN route <> '[]' THEN (
+    SELECT d.error_code FROM delivery d WHERE d.notification_id = n.id AND d.status = 'suppressed' ORDER BY d.id LIMIT 1
+) END AS suppressed
+FROM notification n
 WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])
 """
 
@@ -221,7 +225,7 @@ CROSS JOIN LATERAL (
 
 # Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
 # lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
-# one failed for good, contacts that lead nowhere any more, waking what waited behind a finished row,
+# one failed for good and nobody acknowledged another, contacts that lead nowhere any more, waking what waited behind a finished row,
 # and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
 # nobody's way meanwhile.
 SETTLE = """
@@ -246,7 +250,7 @@ WITH verdict AS (
     FROM verdict v
     WHERE d.id = v.id AND d.lease_token = $16
     RETURNING d.id, d.notification_id, d.position, d.sender, d.address, d.priority, d.status, d.hold_unknown,
-        d.expires_at, d.recipient_id, d.facts, d.error_kind, d.error_text
+        d.expires_at, d.recipient_id, d.facts, d.acknowledged_at, d.error_kind, d.error_text
 ), gone AS (
     UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = coalesce(s.error_text, 'gone')
     FROM settled s
@@ -262,7 +266,7 @@ WITH verdict AS (
         (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0, s.recipient_id, s.facts
     FROM settled s JOIN notification n ON n.id = s.notification_id
     CROSS JOIN LATERAL (SELECT coalesce(s.facts -> 'route', n.route) -> (s.position + 1) AS hop) h
-    WHERE s.status = 'failed' AND hop IS NOT NULL
+    WHERE s.status = 'failed' AND hop IS NOT NULL AND s.acknowledged_at IS NULL
     RETURNING sender
 ), woken AS (
     UPDATE delivery w SET due_at = now(), behind = false

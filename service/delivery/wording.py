@@ -100,9 +100,10 @@ class Wording:
             return message
         if sender.capabilities.buttons:
             return replace(message, buttons=(*message.buttons, *offered))
-        # A bare address is a link in markdown and HTML too, wherever links are shown at all.
+        # A bare address is a link wherever links are shown at all; only markdown would take its _ for markup.
         gap = "<br><br>" if message.format == "html" else "\n\n"
-        lines = gap.join(f"{button.text}: {button.url}" for button in offered)
+        around = "<{}>" if message.format == "markdown" else "{}"
+        lines = gap.join(f"{button.text}: {around.format(button.url)}" for button in offered)
         return replace(message, body=f"{message.body}{gap}{lines}")
 
     def _offers(self, message: Message, content: Content, reader: Reader, *, escalates: bool) -> list[Button]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.conftest import StartService
 from tests.support.brokers import KafkaMock, RabbitNode
+from tests.support.net import free_port
 from tests.support.service import API_KEY, ROOT, Service
 from tests.support.waiting import wait_blocking
 
@@ -48,11 +49,9 @@ def test_kafka(start_service: StartService, kafka_mock: KafkaMock, tmp_path: Pat
     _is_told(service)
 
 
-def test_the_tour_of_rest(start_service: StartService) -> None:
-    service = start_service()
-    # The tour asks for the first delivery: there is one.
-    service.call("POST", "/v1/notifications", {"body": "first", "sender": "CONSOLE"})
-    tour = _block("REST", "sh").replace("http://127.0.0.1:8080", service.url)
+def _paste(service: Service, section: str) -> str:
+    """Run the section's longest block of commands. Returns what they printed, without spaces."""
+    tour = _block(section, "sh").replace("http://127.0.0.1:8080", service.url)
     tour = tour.replace("export API_KEY=…   # the printed one\n", "")
     done = subprocess.run(
         ["sh", "-eu", "-c", tour],
@@ -63,5 +62,23 @@ def test_the_tour_of_rest(start_service: StartService) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"cancelled":1' in done.stdout.replace(" ", "")
+    return done.stdout.replace(" ", "")
+
+
+def test_people_and_words(start_service: StartService) -> None:
+    port = free_port()
+    public_url = f"http://127.0.0.1:{port}"
+    service = start_service({"SERVER_PORT": str(port), "SERVER_PUBLIC_URL": public_url})
+    printed = _paste(service, "People and words").splitlines()
+    assert "<h1>Выотписаны</h1>" in printed
+    assert '"suppressed":"category_muted"' in printed[-1]
+    wait_blocking(lambda: "│ We are open on Sunday" in service.logs(), message="the news on the console")
+    assert "│ Заказ 17 оплачен\n│ \n│ Скоро привезём 5 товаров." in service.logs()
+
+
+def test_the_tour_of_rest(start_service: StartService) -> None:
+    service = start_service()
+    # The tour asks for the first delivery: there is one.
+    service.call("POST", "/v1/notifications", {"body": "first", "sender": "CONSOLE"})
+    assert '"cancelled":1' in _paste(service, "REST")
     wait_blocking(lambda: "│ was paid" in service.logs(), message="the order on the console")
