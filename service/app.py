@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 GC_ALLOCATIONS = 50_000
 """Messages make much garbage and few cycles: looking for cycles after every 700 objects costs a tenth."""
+STARTING = "it is starting; its messages wait"
 CONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -60,7 +61,7 @@ class App:
         self.localisation = Localisation(locales_folder())
         secret = settings.links.secret
         self.links = Links(secret.get_secret_value() if secret else None, settings.server.base_url)
-        self._defaults = _defaults(settings.audience)
+        self._planner = Planner(self.senders, _defaults(settings.audience))
         self.engine = Engine(
             self.database,
             self.senders,
@@ -69,7 +70,7 @@ class App:
             transports=configured_transports(settings),
             works=works,
             metrics=self.metrics,
-            planner=Planner(self.senders, self._defaults),
+            planner=self._planner,
             wording=self._wording(self.renderer),
             random=Random(),  # noqa: S311 - spreads retries, guards nothing
         )
@@ -107,7 +108,7 @@ class App:
             renderer,
             self.links,
             self.localisation,
-            self._defaults,
+            self._planner,
             offers_links=self.settings.server.public_url is not None,
         )
 
@@ -189,6 +190,8 @@ class App:
             if status is not None:
                 return PartHealth("degraded", f"{status.state}: {status.reason}")
             dispatcher = self.engine.dispatchers.get(name)
+            if dispatcher is not None and not dispatcher.started:
+                return PartHealth("degraded", STARTING)
             if dispatcher is not None and dispatcher.sick:
                 return PartHealth("degraded", "the provider does not answer properly; it is being probed")
             return PartHealth("ok")

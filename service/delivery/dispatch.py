@@ -18,6 +18,7 @@ from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucke
 from service.delivery.lanes import Key, Lanes
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
+from service.delivery.planning import Suppressed
 from service.delivery.retry import judge, throttle_seconds
 from service.delivery.states import SenderStates
 from service.delivery.wording import Wording
@@ -309,11 +310,9 @@ class Dispatcher:
     async def _attempt(self, job: Job) -> Verdict | None:
         """One call and what it means. None: the row is no longer ours."""
         loop = asyncio.get_running_loop()
-        if quiet := _quiet_seconds(job, datetime.now(UTC)):
-            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
         message = job.message() if job.reader is None else await self._compose(job)
-        if isinstance(message, NotSent):
-            return self._judge(job, cast("Outcome", message))
+        if isinstance(message, Verdict):
+            return message
         marked = job.hold_unknown and not self.sender.capabilities.deduplicates
         if marked and not await self._ledger.mark_started(job):
             return None
@@ -331,12 +330,18 @@ class Dispatcher:
         await self._watch(job, outcome, began)
         return self._judge(job, outcome)
 
-    async def _compose(self, job: Job) -> Message | NotSent:
+    async def _compose(self, job: Job) -> Message | Verdict:
+        """The message in its reader's words, or why it is not sent now."""
+        if quiet := _quiet_seconds(job, datetime.now(UTC)):
+            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
         try:
-            return await self._wording.message(job, self.sender)
+            message = await self._wording.message(job, self.sender)
         except Exception as error:
             log.exception("delivery %d could not be put into words", job.id)
-            return Retry(reason=f"it could not be put into words: {error!r}", code="error")
+            message = Retry(reason=f"it could not be put into words: {error!r}", code="error")
+        if isinstance(message, Suppressed):
+            return suppressed(job, message)
+        return self._judge(job, cast("Outcome", message)) if isinstance(message, NotSent) else message
 
     async def _call(self, job: Job, message: Message) -> Outcome:
         limit = self._settings.send_timeout_seconds
@@ -391,6 +396,11 @@ class Dispatcher:
             del self._address_breakers[job.address]
 
     @property
+    def started(self) -> bool:
+        """Whether it takes rows: its sender's client is there."""
+        return self._task is not None
+
+    @property
     def sick(self) -> bool:
         """Whether the provider is being probed."""
         return self._breaker.probing
@@ -412,6 +422,14 @@ def _quiet_seconds(job: Job, now: datetime) -> float:
         return 0.0
     until = quiet_until(QuietHours.parse(job.reader.quiet), job.reader.zone, now)
     return 0.0 if until is None else (until - now).total_seconds()
+
+
+def suppressed(job: Job, why: Suppressed) -> Verdict:
+    """The verdict on a delivery that its reader does not want any more."""
+    return Verdict(
+        "suppressed", "suppressed", job.attempt, job.parts_done,
+        kind="suppressed", code=why.code, reason=why.reason,
+    )  # fmt: skip
 
 
 def expired(attempt: int, parts: tuple[str, ...]) -> Verdict:

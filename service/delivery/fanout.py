@@ -7,9 +7,11 @@ loses nor doubles anybody; any process may go on with it.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -25,9 +27,11 @@ log = logging.getLogger(__name__)
 BATCH_PEOPLE = 500
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
+REST_SECONDS = 60.0
 
 _NEXT = """
 SELECT notification_id, topic, request, template_version, after FROM fan_out
+WHERE notification_id <> ALL($1::uuid[])
 ORDER BY notification_id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
@@ -80,6 +84,7 @@ class FanOut:
         self._look = look
         self._wake = asyncio.Event()
         self._closing = False
+        self._rest_until: dict[UUID, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:
@@ -114,11 +119,17 @@ class FanOut:
     async def step(self) -> bool:
         """Make the deliveries of one batch. False: nothing is left to do."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_NEXT)
+            row = await connection.fetchrow(_NEXT, self._resting())
             if row is None:
                 return False
             people = await subscribers(connection, row["topic"], row["after"], BATCH_PEOPLE)
-            senders = await self._plan(connection, row, people) if people else set()
+            try:
+                senders = await self._plan(connection, row, people) if people else set()
+            except TRANSIENT:
+                raise
+            except Exception:
+                self._rest_until[row["notification_id"]] = time.monotonic() + REST_SECONDS
+                raise
             if len(people) < BATCH_PEOPLE:
                 await connection.execute(
                     "DELETE FROM fan_out WHERE notification_id = $1", row["notification_id"]
@@ -131,6 +142,12 @@ class FanOut:
                 )
         await self._look(senders)
         return True
+
+    def _resting(self) -> list[UUID]:
+        """Requests that failed lately: they must not hold up the others."""
+        now = time.monotonic()
+        self._rest_until = {key: until for key, until in self._rest_until.items() if until > now}
+        return list(self._rest_until)
 
     async def _plan(self, connection: Connection, row: asyncpg.Record, people: Sequence[Person]) -> set[str]:
         """Write a delivery for each of them. Returns the senders that have something to do."""

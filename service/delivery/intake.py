@@ -1,14 +1,19 @@
 """Accepting requests: judge, plan, hand to the ledger's next group commit, answer after the commit."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
+
+import asyncpg
 
 from service.contract import Bounds, FieldProblem, NotificationRequest
 from service.db.database import OUTAGE, Database
 from service.db.ids import uuid7
+from service.delivery import queries
 from service.delivery.dedup import content_hash, explicit_key
 from service.delivery.facts import NOTHING, load_facts, needs_facts
 from service.delivery.ledger import Ledger
@@ -20,6 +25,8 @@ from service.errors import Unavailable
 from service.settings import DeliverySettings, LimitSettings
 
 __all__ = ["Accepted", "Intake", "Refusal", "Submission"]
+
+T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 5
 OUTAGE_PAUSE_SECONDS = 1.0
@@ -80,7 +87,34 @@ class Intake:
         now = datetime.now(UTC)
         judged = [self._judge(submission, facts, now) for submission in submissions]
         await self._commit([entry for entry in judged if isinstance(entry, Entry)], wait=wait)
-        return [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
+        answers = [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
+        if any(isinstance(answer, Refusal) for answer in answers):
+            await self._recall(submissions, answers, wait=wait)
+        return answers
+
+    async def _recall(
+        self, submissions: Sequence[Submission], answers: list[Accepted | Refusal], *, wait: bool
+    ) -> None:
+        """What would be refused now may be a repeat of what was accepted when a contact or template was there."""
+        keys = {
+            index: key
+            for index, (submission, answer) in enumerate(zip(submissions, answers, strict=True))
+            if isinstance(answer, Refusal) and (key := _key_of(submission)) is not None
+        }
+        if not keys:
+            return
+        first = await self._patiently(partial(self._first_answers, list(keys.values())), wait=wait)
+        for index, key in keys.items():
+            row = first.get(key)
+            if row is not None and row["content_hash"] == content_hash(submissions[index].request):
+                answers[index] = Accepted(
+                    row["id"], row["request_id"], duplicate=True, suppressed=row["suppressed"]
+                )
+
+    async def _first_answers(self, keys: list[str]) -> dict[str, asyncpg.Record]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(queries.FIND_REPEATED, keys, [])
+        return {row["dedup_key"]: row for row in rows}
 
     async def plan(self, request: NotificationRequest) -> Plan | Refusal:
         """What would become of a request. Raises `Unavailable`."""
@@ -90,9 +124,13 @@ class Intake:
     async def _facts(self, requests: Sequence[NotificationRequest], *, wait: bool) -> Facts:
         if not any(needs_facts(request) for request in requests):
             return NOTHING
+        return await self._patiently(partial(load_facts, self._database, requests), wait=wait)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], *, wait: bool) -> T:
+        """The answer of the database; an outage is waited out or said."""
         while True:
             try:
-                return await load_facts(self._database, requests)
+                return await ask()
             except OUTAGE:
                 if not wait:
                     raise Unavailable(RETRY_AFTER_SECONDS) from None
@@ -127,7 +165,7 @@ class Intake:
         planned = self._planner.plan(request, facts, now)
         if isinstance(planned, Refusal):
             return planned
-        key = explicit_key(request.id) if request.id is not None else submission.dedup_key
+        key = _key_of(submission)
         return Entry(
             id=uuid7(),
             request=request,
@@ -137,3 +175,8 @@ class Intake:
             content_hash=None if key is None else content_hash(request),
             answer=asyncio.get_running_loop().create_future(),
         )
+
+
+def _key_of(submission: Submission) -> str | None:
+    request_id = submission.request.id
+    return submission.dedup_key if request_id is None else explicit_key(request_id)

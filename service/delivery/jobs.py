@@ -110,6 +110,7 @@ class Job:
     lease_ends: float
     slot: float = 0.0
     reader: Reader | None = None
+    position: int = 0
     escalates: bool = False
 
     def message(self) -> Message:

@@ -183,7 +183,10 @@ class Operations:
         return True
 
     async def respect(self, recipient_id: int) -> int:
-        """Stop what waits for a person and is not wanted any more. Returns how many deliveries, at most a batch."""
+        """Stop what waits for a person and is not wanted any more. Returns how many deliveries, at most a batch.
+
+        What is left is asked about when it is its turn.
+        """
         async with self._database.transaction() as connection:
             rows = await connection.fetch(_WAITING_FOR, recipient_id, REDRIVE_ROWS)
             if not rows:

@@ -156,7 +156,7 @@ spaced AS (
         lease_until = now() + $4 * interval '1 second'
     FROM picked p WHERE d.id = p.id
     RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.pacing_key, d.attempt,
-        d.provider_ids, d.recipient_id, d.facts, p.slot
+        d.provider_ids, d.position, d.recipient_id, d.facts, p.slot
 )
 SELECT t.*, n.request_id, n.content, n.created_at,
     greatest(extract(epoch FROM (SELECT start FROM budget) - now()), 0)::float8 + t.slot * (SELECT every FROM budget)
@@ -225,8 +225,8 @@ CROSS JOIN LATERAL (
 
 # Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
 # lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
-# one failed for good and nobody acknowledged another, contacts that lead nowhere any more, waking what waited behind a finished row,
-# and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
+# one failed for good, or is not wanted, and nobody acknowledged another, contacts that lead nowhere
+# any more, waking what waited behind a finished row, and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
 # nobody's way meanwhile.
 SETTLE = """
 WITH verdict AS (
@@ -266,7 +266,7 @@ WITH verdict AS (
         (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0, s.recipient_id, s.facts
     FROM settled s JOIN notification n ON n.id = s.notification_id
     CROSS JOIN LATERAL (SELECT coalesce(s.facts -> 'route', n.route) -> (s.position + 1) AS hop) h
-    WHERE s.status = 'failed' AND hop IS NOT NULL AND s.acknowledged_at IS NULL
+    WHERE s.status IN ('failed', 'suppressed') AND hop IS NOT NULL AND s.acknowledged_at IS NULL
     RETURNING sender
 ), woken AS (
     UPDATE delivery w SET due_at = now(), behind = false

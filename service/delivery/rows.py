@@ -232,5 +232,6 @@ def job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: floa
         lease_ends=now + lease_seconds,
         slot=now + row["wait"],
         reader=reader,
+        position=row["position"],
         escalates=escalates,
     )

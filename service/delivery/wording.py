@@ -5,13 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from service.access.links import Links
+from service.audience.facts import load_people
+from service.audience.preferences import SUPPRESSIONS
 from service.audience.unsubscribing import LINK_PURPOSE, Unsubscribing
 from service.content.localisation import Localisation
 from service.content.rendering import Renderer, RenderError
 from service.content.templates import TemplateVersion, choose, load_versions
 from service.db.database import OUTAGE, Database
 from service.delivery.jobs import Content, Job, Reader
-from service.delivery.planning import Defaults
+from service.delivery.planning import Planner, Suppressed
 from service.senders.base import BaseSender, Button, Message, NotSent, Refused, Retry
 
 ACKNOWLEDGE = "acknowledge"
@@ -19,6 +21,8 @@ ACKNOWLEDGE = "acknowledge"
 LINK_DAYS = 365
 VERSIONS_KEPT = 500
 RETRY_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 5.0
+"""What was planned so long ago is asked about again: its reader may have said no meanwhile."""
 
 
 class Wording:
@@ -33,7 +37,7 @@ class Wording:
         renderer: Renderer,
         links: Links,
         localisation: Localisation,
-        defaults: Defaults,
+        planner: Planner,
         *,
         offers_links: bool,
     ) -> None:
@@ -41,16 +45,30 @@ class Wording:
         self._renderer = renderer
         self._links = links
         self._localisation = localisation
-        self._defaults = defaults
+        self._planner = planner
         self._offers_links = offers_links
         self._versions: OrderedDict[int, TemplateVersion] = OrderedDict()
 
-    async def message(self, job: Job, sender: BaseSender) -> Message | NotSent:
-        """What is sent, or why there is nothing to send."""
+    async def message(self, job: Job, sender: BaseSender) -> Message | NotSent | Suppressed:
+        """What is sent, or why there is nothing to send. What has waited may not be wanted any more."""
         message = job.message()
         if job.reader is None:
             return message
+        waited = (datetime.now(UTC) - job.created_at).total_seconds() > ASK_AGAIN_SECONDS
+        if job.reader.recipient is not None and (waited or job.attempt or job.position):
+            try:
+                unwanted = await self._unwanted(job.reader.recipient, sender.name, job.content.category)
+            except OUTAGE as error:
+                return Retry(reason=f"preferences are out of reach: {error}", retry_after=RETRY_SECONDS)
+            if unwanted is not None:
+                return unwanted
         return await self.compose(message, job.content, job.reader, sender, escalates=job.escalates)
+
+    async def _unwanted(self, recipient: str, sender: str, category: str | None) -> Suppressed | None:
+        async with self._database.connection() as connection:
+            person = (await load_people(connection, (recipient,))).get(recipient)
+        code = None if person is None else self._planner.unwanted(person, sender, category)
+        return None if code is None else Suppressed(code, SUPPRESSIONS[code])
 
     async def compose(
         self, message: Message, content: Content, reader: Reader, sender: BaseSender, *, escalates: bool
@@ -114,7 +132,7 @@ class Wording:
             url = self._links.url(ACKNOWLEDGE, str(message.delivery_id), expires_at)
             offered.append(Button(words.gettext("Acknowledge"), url))
         category = content.category
-        if reader.recipient_id is not None and category and category not in self._defaults.critical:
+        if reader.recipient_id is not None and category and category not in self._planner.defaults.critical:
             leaving = Unsubscribing(reader.recipient_id, category, None)
             offered.append(
                 Button(

@@ -29,7 +29,7 @@ def make_engine(
     renderer: Renderer | None = None,
 ) -> Engine:
     """`renderer` has to be started where templates are sent."""
-    defaults = defaults or Defaults()
+    planner = Planner(senders, defaults or Defaults())
     renderer = renderer or Renderer(TemplateSettings())
     return Engine(
         database,
@@ -39,9 +39,9 @@ def make_engine(
         transports=transports,
         works=works,
         metrics=Metrics(),
-        planner=Planner(senders, defaults),
+        planner=planner,
         wording=Wording(
-            database, renderer, LINKS, Localisation(locales_folder()), defaults, offers_links=True
+            database, renderer, LINKS, Localisation(locales_folder()), planner, offers_links=True
         ),
         random=Random(1),
     )

@@ -99,9 +99,10 @@ class Service:
     def _is_ready(self) -> bool:
         assert self.running, f"the service ended with {self._process and self._process.returncode}"
         try:
-            return self.call("GET", "/health/ready", key=None).status == http.HTTPStatus.OK
+            answer = self.call("GET", "/health/ready", key=None)
         except (OSError, http.client.HTTPException):
             return False
+        return answer.status == http.HTTPStatus.OK and b"it is starting" not in answer.body
 
     def kill(self) -> None:
         """SIGKILL, as a crash: of everything that was started, if a command started the service."""
