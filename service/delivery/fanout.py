@@ -109,9 +109,11 @@ class FanOut:
             except TRANSIENT as error:
                 log.debug("the fan-out waits for the database: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+                continue
             except Exception:
-                log.exception("the fan-out failed, trying again")
+                log.exception("a message to a topic rests for %.0f s, others go on", REST_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
