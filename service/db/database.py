@@ -85,18 +85,20 @@ class Database:
         """A connection outside the pool, for what holds one for long: LISTEN, advisory locks."""
         return await self._connect({})
 
-    async def connect_ledger(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect_ledger(self, *, plan_once: bool) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection for the engine's statements.
 
         They are all index look-ups for a batch of rows. While tables are young or grow fast the
-        statistics tempt the planner into scans; these settings keep it from them.
+        statistics tempt the planner into scans; these settings keep it from them. With `plan_once`
+        a statement is planned for all arguments at its first use: half a millisecond less each time,
+        where no argument changes what the best plan is.
         """
         return await self._connect(
             {
                 "enable_seqscan": "off",
                 "enable_hashjoin": "off",
                 "enable_mergejoin": "off",
-                "plan_cache_mode": "force_generic_plan",
+                "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
             }
         )
 

@@ -90,7 +90,7 @@ class _Inbox:
 
 
 class Ledger:
-    """Group commit for one process, on one connection of its own.
+    """Group commit for one process, on connections of its own.
 
     `transports` are the names of those that publish events; none: no outbox rows are written.
     """
@@ -120,6 +120,8 @@ class Ledger:
         self._inbox = _Inbox()
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        # Claims are on a connection of their own, since their best plan depends on how many rows they want.
+        self._claiming: asyncpg.Connection[asyncpg.Record] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.outage: str | None = None
@@ -174,8 +176,9 @@ class Ledger:
         self._wake.set()
         if self._task is not None:
             await self._task
-        if self._connection is not None:
-            await self._connection.close()
+        for connection in (self._connection, self._claiming):
+            if connection is not None:
+                await connection.close()
 
     def abandon(self) -> None:
         """Stop at once; whoever finds the leases expired takes the rows over."""
@@ -211,16 +214,20 @@ class Ledger:
                 await asyncio.sleep(RECONNECT_SECONDS[-1])
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await self._database.connect_ledger()
+        if self._claiming is None:
+            self._claiming = await self._database.connect_ledger(plan_once=False)
+        connection = await self._database.connect_ledger(plan_once=True)
         # Leases taken by a statement whose answer never arrived.
         await connection.execute(queries.RELEASE_STRAYS, self.token, list(self.held))
         self._connection = connection
         return connection
 
     async def _drop_connection(self, error: BaseException) -> None:
-        if isinstance(error, OUTAGE) and self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.terminate()
+        if isinstance(error, OUTAGE):
+            for connection in (self._connection, self._claiming):
+                if connection is not None:
+                    connection.terminate()
+            self._connection = self._claiming = None
 
     async def _round(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         inbox = self._inbox
@@ -230,8 +237,8 @@ class Ledger:
             await self._mark_started(connection)
         if inbox.entries:
             await self._insert(connection)
-        while inbox.claims:
-            await self._claim(connection, inbox.claims[0])
+        while inbox.claims and self._claiming is not None:
+            await self._claim(self._claiming, inbox.claims[0])
             inbox.claims.popleft()
 
     # --- settlement ------------------------------------------------------------------------------

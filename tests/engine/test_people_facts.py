@@ -28,7 +28,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
     """As the engine has it."""
-    opened = await database.connect_ledger()
+    opened = await database.connect_ledger(plan_once=True)
     yield opened
     await opened.close()
 

@@ -99,8 +99,8 @@ class WatchedDatabase(Database):
         super().__init__(url)
         self._watch = watch
 
-    async def connect_ledger(self) -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await super().connect_ledger()
+    async def connect_ledger(self, *, plan_once: bool) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = await super().connect_ledger(plan_once=plan_once)
         connection.add_query_logger(self._watch.note)
         return connection
 
@@ -169,7 +169,7 @@ async def plans(url: str, watch: Watch) -> dict[str, str]:
         "Leases that have run out": (housekeeping._RECLAIM, (1_000, 20, 0.0, uuid4())),
     }
     database = Database(url)
-    connection = await database.connect_ledger()
+    connection = await database.connect_ledger(plan_once=False)
     try:
         return {
             name: await _explain(connection, statement, arguments)
