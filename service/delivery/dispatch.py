@@ -1,38 +1,32 @@
-"""One dispatcher a sender: takes leased rows, keeps each lane in order, paces, calls, judges."""
+"""One dispatcher a sender: takes leased rows, keeps each lane in order, paces, and minds what outcomes mean."""
 
 import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from random import Random
-from typing import Any, cast
+from typing import Any
 
-from service.audience.people import QuietHours
-from service.audience.preferences import quiet_until
 from service.db.database import TRANSIENT, Database
 from service.delivery import queries
+from service.delivery.attempts import QUIET, Attempts, untried
 from service.delivery.breaker import Breaker
 from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucket, address_bucket
 from service.delivery.lanes import Key, Lanes
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
-from service.delivery.planning import Suppressed
-from service.delivery.retry import judge, throttle_seconds
+from service.delivery.retry import throttle_seconds
 from service.delivery.states import SenderStates
 from service.delivery.wording import Wording
 from service.senders.base import (
     BaseSender,
     Halted,
-    Message,
     NotSent,
     Outcome,
-    Retry,
     Scope,
     Sent,
     Throttled,
-    Unknown,
 )
 from service.settings import DeliverySettings
 
@@ -42,9 +36,6 @@ PACING_MARGIN = 1.03
 """Slots are a little wider than the limit's own, so that an uneven network stays within it."""
 PACED_LOOK_SECONDS = 0.1
 PACED_LOOK_ROWS = 300
-LATE_SECONDS = 0.02
-QUIET = "quiet"
-"""The kind of a verdict that moves a delivery's own time."""
 ALL_LANES = (0, 1, 2, 3)
 OVERTAKING_LANES = (0, 1)
 OVERTAKING_ROWS = 50
@@ -75,13 +66,18 @@ class Dispatcher:
         self._database = database
         self._states = states
         self._settings = settings
-        self._metrics = metrics
-        self._wording = wording
-        self._random = random
         rate = sender.limits.rate
         self._interval = PACING_MARGIN / rate if rate else 0.0
         self._concurrency = sender.limits.concurrency or settings.concurrency
-        self._delays = sender.retry_delays or settings.retry_delays_seconds
+        self._attempts = Attempts(
+            sender,
+            ledger=ledger,
+            settings=settings,
+            metrics=metrics,
+            wording=wording,
+            random=random,
+            may_send=self._working,
+        )
         self._breaker = Breaker()
         self._address_breakers: dict[str, Breaker] = {}
         self._claim = queries.claim(paced=self._interval > 0, ordered=self.ordered)
@@ -285,7 +281,7 @@ class Dispatcher:
                 self._slots.pop()  # a slot nobody waits for must not let others bunch up
 
     def _give_back(self, job: Job, delay: float = 0.0) -> None:
-        self._settle(job, Verdict("queued", None, job.attempt, job.parts_done, delay))
+        self._settle(job, untried(job, delay))
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
         if self.ordered and verdict.status == "queued":
@@ -295,73 +291,19 @@ class Dispatcher:
     # --- sending ---------------------------------------------------------------------------------
 
     async def _process(self, key: Key, job: Job) -> None:
-        try:
-            verdict = await self._attempt(job)
-        except asyncio.CancelledError:
-            stopped = Unknown(reason="the service stopped before the provider answered", parts=job.parts_done)
-            verdict = self._judge(job, stopped)
+        attempt = await self._attempts.make(job)
+        verdict = attempt.verdict
         if verdict is None:
             self._ledger.forget(job)
-        else:
-            if verdict.status == "queued" and self.ordered:
-                self._release_lane(key, 0.0 if verdict.kind == QUIET else verdict.delay)
-            self._settle(job, verdict)
-
-    async def _attempt(self, job: Job) -> Verdict | None:
-        """One call and what it means. None: the row is no longer ours."""
-        loop = asyncio.get_running_loop()
-        message = job.message() if job.reader is None else await self._compose(job)
-        if isinstance(message, Verdict):
-            return message
-        marked = job.hold_unknown and not self.sender.capabilities.deduplicates
-        if marked and not await self._ledger.mark_started(job):
-            return None
-        if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
-            return expired(job.attempt, job.parts_done)
-        if not self._working() or loop.time() + self._settings.send_timeout_seconds > job.lease_ends:
-            return Verdict("queued", None, job.attempt, job.parts_done)
-        if job.spacing and loop.time() > job.slot + LATE_SECONDS:
-            # It leaves later than its address's bucket was told.
-            self._ledger.pause(Pause(address_bucket(self.name, job.pacing_key), job.spacing))
-        began = loop.time()
-        outcome = await self._call(job, message)
-        self._metrics.called(self.name, outcome, loop.time() - began)
-        await self._react(job, outcome)
-        await self._watch(job, outcome, began)
-        return self._judge(job, outcome)
-
-    async def _compose(self, job: Job) -> Message | Verdict:
-        """The message in its reader's words, or why it is not sent now."""
-        if quiet := _quiet_seconds(job, datetime.now(UTC)):
-            return Verdict("queued", None, job.attempt, job.parts_done, quiet, kind=QUIET)
-        try:
-            message = await self._wording.message(job, self.sender)
-        except Exception as error:
-            log.exception("delivery %d could not be put into words", job.id)
-            message = Retry(reason=f"it could not be put into words: {error!r}", code="error")
-        if isinstance(message, Suppressed):
-            return suppressed(job, message)
-        return self._judge(job, cast("Outcome", message)) if isinstance(message, NotSent) else message
-
-    async def _call(self, job: Job, message: Message) -> Outcome:
-        limit = self._settings.send_timeout_seconds
-        try:
-            async with asyncio.timeout(limit):
-                return await self.sender.send(message)
-        except TimeoutError:
-            return Unknown(reason=f"no answer within {limit:g} s", code="timeout", parts=job.parts_done)
-        except Exception as error:
-            log.exception("%s failed on delivery %d", self.name, job.id)
-            return Unknown(reason=f"the sender failed: {error!r}", code="error", parts=job.parts_done)
-
-    def _judge(self, job: Job, outcome: Outcome) -> Verdict:
-        return judge(
-            job,
-            outcome,
-            delays=self._delays,
-            deduplicates=self.sender.capabilities.deduplicates,
-            random=self._random,
-        )
+            return
+        if attempt.outcome is not None:
+            # Whatever stops the process here, what the provider answered is written down.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._react(job, attempt.outcome)
+                await self._watch(job, attempt.outcome, attempt.began)
+        if verdict.status == "queued" and self.ordered:
+            self._release_lane(key, 0.0 if verdict.kind == QUIET else verdict.delay)
+        self._settle(job, verdict)
 
     async def _react(self, job: Job, outcome: Outcome) -> None:
         """What an outcome means beyond its own delivery."""
@@ -414,24 +356,3 @@ class Dispatcher:
         self._ledger.pause(Pause(address_bucket(self.name, pacing_key), seconds))
         for key in self._lanes.paced_by(pacing_key):
             self._release_lane(key, seconds)
-
-
-def _quiet_seconds(job: Job, now: datetime) -> float:
-    """How long its reader wants to be left alone. It was planned around that; a retry may have come later."""
-    if job.reader is None or job.reader.quiet is None:
-        return 0.0
-    until = quiet_until(QuietHours.parse(job.reader.quiet), job.reader.zone, now)
-    return 0.0 if until is None else (until - now).total_seconds()
-
-
-def suppressed(job: Job, why: Suppressed) -> Verdict:
-    """The verdict on a delivery that its reader does not want any more."""
-    return Verdict(
-        "suppressed", "suppressed", job.attempt, job.parts_done,
-        kind="suppressed", code=why.code, reason=why.reason,
-    )  # fmt: skip
-
-
-def expired(attempt: int, parts: tuple[str, ...]) -> Verdict:
-    """The verdict on a delivery whose time has passed."""
-    return Verdict("expired", "expired", attempt, parts, kind="expired", reason="expires_at has passed")

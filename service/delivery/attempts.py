@@ -1,0 +1,147 @@
+"""One attempt: whether it is made, the call, and what came of it. What it means for others is the dispatcher's."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import cast
+
+from service.audience.people import QuietHours
+from service.audience.preferences import quiet_until
+from service.delivery.jobs import Job, Pause, Verdict, address_bucket
+from service.delivery.ledger import Ledger
+from service.delivery.metrics import Metrics
+from service.delivery.planning import Suppressed
+from service.delivery.retry import judge
+from service.delivery.wording import Wording
+from service.senders.base import BaseSender, Message, NotSent, Outcome, Retry, Unknown
+from service.settings import DeliverySettings
+
+log = logging.getLogger(__name__)
+
+QUIET = "quiet"
+"""The kind of a verdict that moves a delivery's own time."""
+LATE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of a job. Without a verdict its row is no longer ours; without an outcome no call was made.
+
+    `began` is the call's begin on the event loop's clock, seconds.
+    """
+
+    verdict: Verdict | None
+    outcome: Outcome | None = None
+    began: float = 0.0
+
+
+class Attempts:
+    """Makes them for one sender, any number at once. `may_send`: whether the sender works at this moment."""
+
+    def __init__(
+        self,
+        sender: BaseSender,
+        *,
+        ledger: Ledger,
+        settings: DeliverySettings,
+        metrics: Metrics,
+        wording: Wording,
+        random: Random,
+        may_send: Callable[[], bool],
+    ) -> None:
+        self._sender = sender
+        self._ledger = ledger
+        self._limit_seconds = settings.send_timeout_seconds
+        self._metrics = metrics
+        self._wording = wording
+        self._random = random
+        self._may_send = may_send
+        self._delays = sender.retry_delays or settings.retry_delays_seconds
+        self._marks = not sender.capabilities.deduplicates
+
+    async def make(self, job: Job) -> Attempt:
+        """Make one, or say why not now. A cancellation ends it with a verdict too: the service stops."""
+        try:
+            message = job.message() if job.reader is None else await self._compose(job)
+            if isinstance(message, Verdict):
+                return Attempt(message)
+            if job.hold_unknown and self._marks and not await self._ledger.mark_started(job):
+                return Attempt(None)
+        except asyncio.CancelledError:
+            return Attempt(untried(job))
+        loop = asyncio.get_running_loop()
+        if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
+            return Attempt(_expired(job))
+        if not self._may_send() or loop.time() + self._limit_seconds > job.lease_ends:
+            return Attempt(untried(job))
+        if job.spacing and loop.time() > job.slot + LATE_SECONDS:
+            # It leaves later than its address's bucket was told.
+            self._ledger.pause(Pause(address_bucket(self._sender.name, job.pacing_key), job.spacing))
+        began = loop.time()
+        outcome = await self._call(job, message)
+        self._metrics.called(self._sender.name, outcome, loop.time() - began)
+        return Attempt(self._judge(job, outcome), outcome, began)
+
+    async def _compose(self, job: Job) -> Message | Verdict:
+        """The message in its reader's words, or why it is not sent now."""
+        if quiet := _quiet_seconds(job, datetime.now(UTC)):
+            return untried(job, quiet, kind=QUIET)
+        try:
+            message = await self._wording.message(job, self._sender)
+        except Exception as error:
+            log.exception("delivery %d could not be put into words", job.id)
+            message = Retry(reason=f"it could not be put into words: {error!r}", code="error")
+        if isinstance(message, Suppressed):
+            return _suppressed(job, message)
+        return self._judge(job, cast("Outcome", message)) if isinstance(message, NotSent) else message
+
+    async def _call(self, job: Job, message: Message) -> Outcome:
+        try:
+            async with asyncio.timeout(self._limit_seconds):
+                return await self._sender.send(message)
+        except TimeoutError:
+            reason, code = f"no answer within {self._limit_seconds:g} s", "timeout"
+        except asyncio.CancelledError:
+            reason, code = "the service stopped before the provider answered", None
+        except Exception as error:
+            log.exception("%s failed on delivery %d", self._sender.name, job.id)
+            reason, code = f"the sender failed: {error!r}", "error"
+        return Unknown(reason=reason, code=code, parts=job.parts_done)
+
+    def _judge(self, job: Job, outcome: Outcome) -> Verdict:
+        return judge(
+            job,
+            outcome,
+            delays=self._delays,
+            deduplicates=self._sender.capabilities.deduplicates,
+            random=self._random,
+        )
+
+
+def untried(job: Job, delay: float = 0.0, *, kind: str | None = None) -> Verdict:
+    """Back into the queue as it was, to be looked at again after `delay` seconds."""
+    return Verdict("queued", None, job.attempt, job.parts_done, delay, kind=kind)
+
+
+def _quiet_seconds(job: Job, now: datetime) -> float:
+    """How long its reader wants to be left alone. It was planned around that; a retry may have come later."""
+    if job.reader is None or job.reader.quiet is None:
+        return 0.0
+    until = quiet_until(QuietHours.parse(job.reader.quiet), job.reader.zone, now)
+    return 0.0 if until is None else (until - now).total_seconds()
+
+
+def _suppressed(job: Job, why: Suppressed) -> Verdict:
+    return Verdict(
+        "suppressed", "suppressed", job.attempt, job.parts_done,
+        kind="suppressed", code=why.code, reason=why.reason,
+    )  # fmt: skip
+
+
+def _expired(job: Job) -> Verdict:
+    return Verdict(
+        "expired", "expired", job.attempt, job.parts_done, kind="expired", reason="expires_at has passed"
+    )
