@@ -20,7 +20,7 @@ from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Facts, Plan, Planner, Refusal
 from service.delivery.rejections import Rejections
-from service.delivery.rows import Accepted, Entry
+from service.delivery.rows import Accepted, Entry, repeat_of
 from service.errors import Unavailable
 from service.settings import DeliverySettings, LimitSettings
 
@@ -107,9 +107,8 @@ class Intake:
         for index, key in keys.items():
             row = first.get(key)
             if row is not None and row["content_hash"] == content_hash(submissions[index].request):
-                answers[index] = Accepted(
-                    row["id"], row["request_id"], duplicate=True, suppressed=row["suppressed"]
-                )
+                answers[index] = repeat_of(row)
+                self._metrics.repeated()
 
     async def _first_answers(self, keys: list[str]) -> dict[str, asyncpg.Record]:
         async with self._database.connection() as connection:

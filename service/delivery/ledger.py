@@ -9,26 +9,22 @@ settlement is in the table before the next request is judged against it.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
 from service.db.database import OUTAGE, TRANSIENT, Database
 from service.delivery import queries
-from service.delivery.dedup import is_explicit
+from service.delivery.acceptance import Acceptance, Taker
 from service.delivery.jobs import Job, Pause, Settlement
 from service.delivery.metrics import Metrics
-from service.delivery.planning import Refusal, refuse
 from service.delivery.rows import (
-    Accepted,
     Entry,
-    job_of_entry,
     job_of_row,
-    request_columns,
     verdict_columns,
 )
 from service.settings import DeliverySettings
@@ -39,26 +35,6 @@ WAKE_ROWS = 20
 STREAM_ROWS = 10
 """So many rows at once are a stream: each commit costs the same, and the next rows are on their way."""
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-
-
-class Taker(Protocol):
-    """The dispatcher of one sender, as the ledger sees it."""
-
-    ordered: bool
-
-    def room(self) -> int:
-        """How many new rows it would take directly, without a claim."""
-        ...
-
-    def take(self, jobs: Sequence[Job]) -> None: ...
-
-    def look(self) -> None:
-        """There are due rows in the table."""
-        ...
-
-    def returned(self, job: Job) -> None:
-        """The job is back in the table."""
-        ...
 
 
 @dataclass(slots=True)
@@ -109,7 +85,6 @@ class Ledger:
         self.token = uuid4()
         self.held: dict[int, Job] = {}
         self.takers: dict[str, Taker] = {}
-        self.last_commit_at: datetime | None = None
         self._database = database
         self._settings = settings
         self._transports = list(transports)
@@ -117,6 +92,16 @@ class Ledger:
         self._on_outbox = on_outbox
         self._on_fan_out = on_fan_out
         self._on_foreign_rows = on_foreign_rows
+        self._acceptance = Acceptance(
+            settings,
+            token=self.token,
+            held=self.held,
+            takers=self.takers,
+            transports=transports,
+            metrics=metrics,
+            look=self._look,
+            on_written=self._on_written,
+        )
         self._inbox = _Inbox()
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -236,7 +221,7 @@ class Ledger:
         if inbox.starts:
             await self._mark_started(connection)
         if inbox.entries:
-            await self._insert(connection)
+            await self._acceptance.write(connection, inbox.entries)
         while inbox.claims and self._claiming is not None:
             await self._claim(self._claiming, inbox.claims[0])
             inbox.claims.popleft()
@@ -302,7 +287,6 @@ class Ledger:
             self._transports,
             [str(settlement.job.notification_id) for settlement in batch],
         )
-        self.last_commit_at = now
         return list(row[1]) if row else []
 
     async def _mark_started(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -314,109 +298,13 @@ class Ledger:
             if not answer.done():
                 answer.set_result(job.id in mine)
 
-    # --- intake ----------------------------------------------------------------------------------
+    # --- who else has to know --------------------------------------------------------------------
 
-    async def _insert(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        entries = self._inbox.entries
-        while entries and entries[0].answer.done():
-            entries.popleft()  # the caller gave up before its turn came
-        count = min(len(entries), self._settings.batch_rows)
-        batch = [entries[i] for i in range(count)]
-        alive = [entry for entry in batch if not entry.answer.done()]
-        again: list[Entry] = []
-        try:
-            again = await self._write_entries(connection, alive)
-        except (*TRANSIENT, asyncio.CancelledError):
-            raise
-        except Exception:
-            log.exception("a batch of %d requests was refused by the database", len(alive))
-            for entry in alive:
-                try:
-                    again += await self._write_entries(connection, [entry])
-                except (*TRANSIENT, asyncio.CancelledError):
-                    raise
-                except Exception as error:  # noqa: BLE001 - its caller gets it
-                    _fail(entry, error)
-        for _ in batch:
-            entries.popleft()
-        entries.extendleft(reversed(again))
-
-    async def _write_entries(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Sequence[Entry]
-    ) -> list[Entry]:
-        """Commit them and answer. Returns the entries that have to be written again without their key."""
-        if not batch:
-            return []
-        now = datetime.now(UTC)
-        lease_ends = asyncio.get_running_loop().time() + self._settings.lease_seconds
-        *columns, extras = request_columns(batch, now, tell=bool(self._transports))
-        rows = await connection.fetch(
-            queries.INSERT_REQUESTS,
-            *columns,
-            self._offer(batch, now),
-            [self._is_ordered(entry.first_hop.sender) for entry in batch],
-            self._transports,
-            self.token,
-            self._settings.lease_seconds,
-            extras,
-        )
-        self.last_commit_at = now
-        made = {row["notification_id"]: row for row in rows}
-        self._hand_over(batch, made, lease_ends)
-        missing = [entry for entry in batch if entry.id not in made]
-        for entry in batch:
-            if entry.id in made:
-                suppressed = entry.plan.suppressed
-                reason = None if suppressed is None else suppressed.code
-                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False, suppressed=reason))
-                self._metrics.accepted(entry.source)
-        await self._look_for(batch, made)
-        if any(entry.plan.topic is not None for entry in batch):
+    def _on_written(self, entries: Sequence[Entry]) -> None:
+        if any(entry.plan.topic is not None for entry in entries):
             self._on_fan_out()
-        if self._transports and made:
+        if self._transports and entries:
             self._on_outbox()
-        return await self._answer_repeats(connection, missing) if missing else []
-
-    def _is_ordered(self, sender: str) -> bool:
-        taker = self.takers.get(sender)
-        return taker is None or taker.ordered
-
-    def _offer(self, batch: Sequence[Entry], now: datetime) -> list[bool]:
-        """Which rows may be born leased: the sender is unpaced, idle enough, and the row is due."""
-        room = {name: taker.room() for name, taker in self.takers.items()}
-        offered = []
-        for entry in batch:
-            hop, send_at = entry.first_hop, entry.send_at
-            due = entry.plan.suppressed is None and (send_at is None or send_at <= now)
-            fits = due and hop.spacing == 0 and room.get(hop.sender, 0) > 0
-            if fits:
-                room[hop.sender] -= 1
-            elif due and hop.sender in room:
-                room[hop.sender] = 0  # what follows must not overtake it
-            offered.append(fits)
-        return offered
-
-    def _hand_over(
-        self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record], lease_ends: float
-    ) -> None:
-        jobs: dict[str, list[Job]] = {}
-        for entry in batch:
-            row = made.get(entry.id)
-            if row is not None and row["status"] == "sending":
-                job = job_of_entry(entry, row, lease_ends)
-                self.held[job.id] = job
-                jobs.setdefault(job.sender, []).append(job)
-        for sender, leased in jobs.items():
-            self.takers[sender].take(leased)
-
-    async def _look_for(self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record]) -> None:
-        await self._look(
-            {
-                entry.first_hop.sender
-                for entry in batch
-                if (row := made.get(entry.id)) is not None and row["status"] == "queued"
-            }
-        )
 
     async def _look(self, senders: set[str]) -> None:
         """Wake the dispatchers concerned, in this process or, where it has none, in the others."""
@@ -424,39 +312,6 @@ class Ledger:
             self.takers[name].look()
         if foreign := senders - self.takers.keys():
             await self._on_foreign_rows(foreign)
-
-    async def _answer_repeats(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", missing: Sequence[Entry]
-    ) -> list[Entry]:
-        """Answer those whose key or id is taken; those that must be written again are returned."""
-        rows = await connection.fetch(
-            queries.FIND_REPEATED,
-            [entry.dedup_key for entry in missing if entry.dedup_key is not None],
-            [entry.id for entry in missing],
-        )
-        by_id = {row["id"]: row for row in rows}
-        by_key = {row["dedup_key"]: row for row in rows}
-        again = []
-        for entry in missing:
-            first = by_id.get(entry.id) or by_key.get(entry.dedup_key)
-            if first is None:
-                again.append(entry)  # the first one was removed meanwhile
-            elif first["id"] == entry.id:
-                answer = Accepted(entry.id, entry.request.id, duplicate=False, suppressed=first["suppressed"])
-                _answer(entry, answer)
-            elif first["content_hash"] == entry.content_hash:
-                answer = Accepted(
-                    first["id"], first["request_id"], duplicate=True, suppressed=first["suppressed"]
-                )
-                _answer(entry, answer)
-                self._metrics.repeated()
-            elif entry.dedup_key is not None and is_explicit(entry.dedup_key):
-                _answer(entry, _conflict(entry))
-            else:
-                # The transport's id was used for another message before: it identifies nothing.
-                entry.dedup_key = entry.content_hash = None
-                again.append(entry)
-        return again
 
     # --- claims ----------------------------------------------------------------------------------
 
@@ -478,21 +333,3 @@ class Ledger:
         self.takers[order.sender].take(jobs)
         if not order.answer.done():
             order.answer.set_result(len(jobs))
-
-
-def _answer(entry: Entry, answer: Accepted | Refusal) -> None:
-    if not entry.answer.done():
-        entry.answer.set_result(answer)
-
-
-def _fail(entry: Entry, error: Exception) -> None:
-    if not entry.answer.done():
-        entry.answer.set_exception(error)
-
-
-def _conflict(entry: Entry) -> Refusal:
-    return refuse(
-        "id_conflict",
-        "id",
-        f"{entry.request.id!r} was used for another message; accepted: the same content again, or a new id",
-    )

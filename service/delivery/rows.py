@@ -33,6 +33,11 @@ class Accepted:
     suppressed: str | None = None
 
 
+def repeat_of(row: asyncpg.Record, *, duplicate: bool = True) -> Accepted:
+    """The first answer again, from a row of `queries.FIND_REPEATED`."""
+    return Accepted(row["id"], row["request_id"], duplicate, row["suppressed"])
+
+
 @dataclass(slots=True)
 class Entry:
     """A planned request waiting for its commit."""
