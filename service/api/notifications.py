@@ -26,7 +26,7 @@ from service.contract import (
     parse_batch,
     parse_request,
 )
-from service.contract.request import Category, RequestId
+from service.contract.fields import Category, RequestId
 from service.delivery.intake import Accepted, Refusal, Submission
 from service.delivery.jobs import content_of
 from service.delivery.listing import NotificationFilter, Row, load_json

@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from service.audience.people import QUIET_PATTERN, QuietHours
 from service.audience.places import canonical_locale, locale_pattern, zones
+from service.contract.fields import LINE, Category, SenderName
 from service.contract.problems import ContractError, FieldProblem, Wording, field_problems
-from service.contract.request import LINE, Category, SenderName
 
 EXTERNAL_ID_MAX_CHARS = 128
 NAME_MAX_CHARS = 200

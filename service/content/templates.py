@@ -10,7 +10,7 @@ import orjson
 
 from service.content import queries
 from service.contract import FieldProblem
-from service.contract.request import RFC_3339
+from service.contract.fields import RFC_3339
 from service.db.database import Connection
 
 ParamType = Literal["string", "integer", "number", "boolean", "datetime", "date", "money", "list", "object"]

@@ -4,28 +4,30 @@ These models are the AsyncAPI contract.
 """
 
 from service.contract.events import EventError, EventType, NotificationEvent, RejectedMessage
-from service.contract.parsing import NotificationBatch, parse_batch, parse_item, parse_request
-from service.contract.problems import ContractError, FieldProblem, field_problems, problems_of
-from service.contract.request import (
+from service.contract.fields import (
     ADDRESS_MAX_CHARS,
-    BUTTON_TEXT_MAX_CHARS,
     CATEGORY_MAX_CHARS,
-    CHAIN_MAX_SENDERS,
-    CROSS_FIELD_CODES,
-    DEFAULT_BOUNDS,
     ID_MAX_CHARS,
-    NAME_MAX_CHARS,
     SENDER_MAX_CHARS,
     URL_MAX_CHARS,
     Address,
+    SenderName,
+    UtcDatetime,
+)
+from service.contract.parsing import NotificationBatch, parse_batch, parse_item, parse_request
+from service.contract.problems import ContractError, FieldProblem, field_problems, problems_of
+from service.contract.request import (
+    BUTTON_TEXT_MAX_CHARS,
+    CHAIN_MAX_SENDERS,
+    CROSS_FIELD_CODES,
+    DEFAULT_BOUNDS,
+    NAME_MAX_CHARS,
     Attachment,
     Bounds,
     Button,
     NotificationRequest,
     Priority,
-    SenderName,
     Target,
-    UtcDatetime,
 )
 
 __all__ = [

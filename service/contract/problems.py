@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.contract.request import (
+from service.contract.fields import (
     CATEGORY_MAX_CHARS,
+    HTTPS,
+    ID_MAX_CHARS,
+    LINE,
+    NOT_BLANK,
+)
+from service.contract.request import (
     CHAIN_MAX_SENDERS,
     ESCALATE_MAX_SECONDS,
     ESCALATE_MIN_SECONDS,
-    HTTPS,
-    ID_MAX_CHARS,
     INCOMPLETE,
-    LINE,
     NAME_MAX_CHARS,
-    NOT_BLANK,
     Attachment,
     Button,
     NotificationRequest,
