@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 from service.audience.people import QuietHours
 from service.audience.preferences import quiet_until
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 QUIET = "quiet"
 """The kind of a verdict that moves a delivery's own time."""
 LATE_SECONDS = 0.02
+LOOK_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What became of a job. Without a verdict its row is no longer ours; without an outcome no call was made.
 
@@ -36,6 +37,44 @@ class Attempt:
     verdict: Verdict | None
     outcome: Outcome | None = None
     began: float = 0.0
+
+
+class TimeLimit:
+    """Cancels calls that take longer than `seconds`. One look at all of them costs less than a timer for each."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[asyncio.Task[Any], float] = {}
+        self._over: set[asyncio.Task[Any]] = set()
+        self._looking: asyncio.TimerHandle | None = None
+
+    def begin(self) -> "asyncio.Task[Any]":
+        """The running task makes a call from now on; `end` has to follow."""
+        loop = asyncio.get_running_loop()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._until[task] = loop.time() + self._seconds
+        if self._looking is None:
+            self._looking = loop.call_later(LOOK_SECONDS, self._look)
+        return task
+
+    def end(self, task: "asyncio.Task[Any]") -> None:
+        del self._until[task]
+        if task in self._over:
+            self._over.remove(task)
+            task.uncancel()
+
+    def ended(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether the cancellation that arrived is this limit's and nobody else's."""
+        return task in self._over and task.cancelling() == 1
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for task, until in self._until.items():
+            if until <= now and task not in self._over:
+                self._over.add(task)
+                task.cancel()
+        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._until else None
 
 
 class Attempts:
@@ -55,6 +94,7 @@ class Attempts:
         self._sender = sender
         self._ledger = ledger
         self._limit_seconds = settings.send_timeout_seconds
+        self._calls = TimeLimit(settings.send_timeout_seconds)
         self._metrics = metrics
         self._wording = wording
         self._random = random
@@ -99,16 +139,19 @@ class Attempts:
         return self._judge(job, cast("Outcome", message)) if isinstance(message, NotSent) else message
 
     async def _call(self, job: Job, message: Message) -> Outcome:
+        task = self._calls.begin()
         try:
-            async with asyncio.timeout(self._limit_seconds):
-                return await self._sender.send(message)
-        except TimeoutError:
-            reason, code = f"no answer within {self._limit_seconds:g} s", "timeout"
+            return await self._sender.send(message)
         except asyncio.CancelledError:
-            reason, code = "the service stopped before the provider answered", None
+            if self._calls.ended(task):
+                reason, code = f"no answer within {self._limit_seconds:g} s", "timeout"
+            else:
+                reason, code = "the service stopped before the provider answered", None
         except Exception as error:
             log.exception("%s failed on delivery %d", self._sender.name, job.id)
             reason, code = f"the sender failed: {error!r}", "error"
+        finally:
+            self._calls.end(task)
         return Unknown(reason=reason, code=code, parts=job.parts_done)
 
     def _judge(self, job: Job, outcome: Outcome) -> Verdict:

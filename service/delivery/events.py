@@ -14,7 +14,7 @@ from service.db.ids import uuid7
 Channel = Literal["events", "rejected"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OutgoingEvent:
     """One message to publish. `type` is the event type (`sent`), `subject` what it is about: events of
     one subject must arrive in order. `body` is the JSON of a `NotificationEvent` or `RejectedMessage`.
@@ -40,7 +40,7 @@ class Publisher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Subject:
     """What an event is about: a delivery, or (with the later fields empty) its notification."""
 

@@ -32,7 +32,7 @@ RETRY_AFTER_SECONDS = 5
 OUTAGE_PAUSE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submission:
     """A request on its way in. `source` names the way: http, rabbit:QUEUE, kafka:TOPIC/PARTITION/OFFSET.
 

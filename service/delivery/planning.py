@@ -34,7 +34,7 @@ def refuse(code: RefusalCode, field: str, problem: str) -> Refusal:
     return Refusal(code, (FieldProblem(field=field, problem=problem, code=code),))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hop:
     """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`."""
 
@@ -52,7 +52,7 @@ class Suppressed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """The chain in the order in which it is tried, and for whom it is.
 

@@ -20,7 +20,7 @@ NO_HOP = Hop("-", "-", 0.0, "-")
 PART_SEPARATOR = "\x1f"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accepted:
     """The request is stored. `duplicate`: it was already; `id` is the first one's.
 

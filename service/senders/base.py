@@ -33,7 +33,7 @@ class Attachment:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One delivery as its sender sees it.
 
@@ -62,7 +62,7 @@ class Scope(StrEnum):
     ADDRESS = "address"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     """The provider accepted it. `address` is set when the provider moved the recipient there."""
 

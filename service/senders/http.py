@@ -26,6 +26,8 @@ from service.senders.egress import PRIVATE_PROBLEM, is_public
 
 # A server closes what was idle for long; a call that meets the closing would have no answer.
 IDLE_SECONDS = 15.0
+# One look at all calls costs less than a timer for each.
+LOOK_SECONDS = 0.1
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
 URLS_KEPT = 4_096
 
@@ -46,7 +48,7 @@ class NoAnswerError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What the provider answered. Names of `headers` are in lower case."""
 
@@ -84,6 +86,8 @@ class HttpClient:
         self._tls: ssl.SSLContext | None = None
         self._idle: defaultdict[_Origin, list[_Connection]] = defaultdict(list)
         self._open: set[_Connection] = set()
+        self._calls: dict[_Connection, float] = {}
+        self._looking: asyncio.TimerHandle | None = None
 
     async def request(
         self,
@@ -105,11 +109,16 @@ class HttpClient:
         origin, host, target = _parse(url)
         head = _head(method, target, host, headers, len(body))
         connection = self._reuse(origin, now - IDLE_SECONDS) or await self._connect(origin)
+        self._calls[connection] = deadline
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
         try:
-            answer = await connection.call(head + body, deadline)
+            answer = await connection.call(head + body)
         except BaseException:
             connection.abort()
             raise
+        finally:
+            del self._calls[connection]
         if connection.reusable:
             self._idle[origin].append(connection)
         else:
@@ -120,6 +129,15 @@ class HttpClient:
         """Close every connection; calls under way have no answer."""
         for connection in list(self._open):
             connection.abort()
+
+    def _look(self) -> None:
+        """End the calls whose time is over."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection, deadline in self._calls.items():
+            if deadline <= now:
+                connection.fail("no answer in time", "timeout")
+        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._calls else None
 
     def _reuse(self, origin: _Origin, oldest: float) -> "_Connection | None":
         """The one that was used last, so that what a quiet hour needs no more grows old and is closed."""
@@ -193,18 +211,15 @@ class _Connection(asyncio.Protocol):
     def closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
 
-    async def call(self, request: bytes, deadline: float) -> Answer:
+    async def call(self, request: bytes) -> Answer:
         if self._transport is None or self.closing:
             raise NotReachedError("the connection was closed before the call")
-        loop = asyncio.get_running_loop()
         self.reusable = self._ends_with_connection = False
-        self._answer = loop.create_future()
-        timer = loop.call_at(deadline, self._fail, "no answer in time", "timeout")
+        self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
             return await self._answer
         finally:
-            timer.cancel()
             self._answer = None
 
     def abort(self) -> None:
@@ -212,7 +227,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _fail(self, reason: str, code: str) -> None:
+    def fail(self, reason: str, code: str) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(NoAnswerError(reason, code))
         self.abort()
@@ -232,14 +247,14 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserError:
-            self._fail("the answer is not HTTP", "answer")
+            self.fail("the answer is not HTTP", "answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
         self._lost(self)
         if exc is None and self._ends_with_connection:
             self._finish()
-        self._fail("the connection broke before an answer", "broken")
+        self.fail("the connection broke before an answer", "broken")
 
     def on_message_begin(self) -> None:
         if self._answer is None or self._answer.done():
@@ -255,7 +270,7 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         if self._size > ANSWER_MAX_BYTES:
-            self._fail(f"the answer is longer than {ANSWER_MAX_BYTES} bytes", "answer")
+            self.fail(f"the answer is longer than {ANSWER_MAX_BYTES} bytes", "answer")
         else:
             self._body.append(body)
 
