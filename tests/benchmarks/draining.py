@@ -43,6 +43,7 @@ async def drain(stage: Stage, contestant: Contestant, messages: int, *, delay_ms
         peak = meters.peak_memory_mib(contestant.pids)
         if isinstance(contestant, Ours):
             await contestant.assert_stored(len(numbers) + len(WARM_UP))
+        await last_acknowledgements(delay_ms)
     arrivals = stage.fake.arrivals()
     arrivals.assert_each_once(numbers)
     cpu = {part: (after[part] - before[part]) / len(numbers) * 1e6 for part in after}
@@ -55,8 +56,12 @@ async def warm_up(stage: Stage, contestant: Contestant, delay_ms: int = 0) -> No
     await contestant.publish(WARM_UP)
     await stage.fake.wait_for(len(WARM_UP), deadline_of(WARM_UP))
     await contestant.settled()
-    # The last acknowledgements are on their way.
-    await asyncio.sleep(0.2)
+    await last_acknowledgements(delay_ms)
+
+
+async def last_acknowledgements(delay_ms: int) -> None:
+    """The provider counts a call when it comes; the answer and the acknowledgement follow it."""
+    await asyncio.sleep(0.2 + delay_ms / 1_000)
 
 
 def deadline_of(numbers: range) -> float:
