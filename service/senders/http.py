@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import cast
 from urllib.parse import urlsplit
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from service.senders.base import AddressError
 from service.senders.egress import PRIVATE_PROBLEM, is_public
@@ -246,7 +246,7 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             self.fail("the answer is not HTTP", "answer")
 
     def connection_lost(self, exc: Exception | None) -> None:

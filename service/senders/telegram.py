@@ -1,4 +1,4 @@
-"""The `TG` sender: a Telegram bot, through aiogram's client.
+"""The `TG` sender: a Telegram bot. What the Bot API answers is judged by aiogram.
 
 An address is a chat's id, a public @username of a group or channel, or either with `:` and the id of a
 forum topic. Protocol: https://core.telegram.org/bots/api. The Bot API has no idempotency key, so

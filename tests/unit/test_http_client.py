@@ -175,6 +175,7 @@ async def test_nobody_listens() -> None:
     [
         (b"", "broken"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", "broken"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "answer"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "answer"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * ANSWER_MAX_BYTES)
@@ -182,7 +183,7 @@ async def test_nobody_listens() -> None:
             "answer",
         ),
     ],
-    ids=["closed at once", "half an answer", "not HTTP", "too long"],
+    ids=["closed at once", "half an answer", "another protocol", "not HTTP", "too long"],
 )
 async def test_whether_it_was_accepted_cannot_be_known(raw: bytes, code: str) -> None:
     async with serving(raw) as server:
