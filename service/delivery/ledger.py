@@ -32,6 +32,7 @@ from service.settings import DeliverySettings
 log = logging.getLogger(__name__)
 
 WAKE_ROWS = 20
+GATHER_LOOKS = 4
 STREAM_ROWS = 10
 """So many rows at once are a stream: each commit costs the same, and the next rows are on their way."""
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -180,8 +181,8 @@ class Ledger:
                 await self._wake.wait()
             try:
                 connection = self._connection or await self._connect()
-                if STREAM_ROWS <= self._inbox.rows < self._settings.batch_rows and not self._closing:
-                    await asyncio.sleep(self._settings.gather_seconds)
+                if STREAM_ROWS <= self._inbox.rows and not self._closing:
+                    await self._gather()
                 await self._round(connection)
                 failures = 0
                 self.outage = None
@@ -197,6 +198,16 @@ class Ledger:
                 # A statement that is wrong in itself: whoever waits for it must not take all others along.
                 log.exception("the ledger made a mistake")
                 await asyncio.sleep(RECONNECT_SECONDS[-1])
+
+    async def _gather(self) -> None:
+        """Wait for company, for as long as some comes: a commit shared by many costs each of them less."""
+        for _ in range(GATHER_LOOKS):
+            rows = self._inbox.rows
+            if rows >= self._settings.batch_rows:
+                return
+            await asyncio.sleep(self._settings.gather_seconds / GATHER_LOOKS)
+            if self._inbox.rows == rows:
+                return
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._claiming is None:
