@@ -17,6 +17,7 @@ from service.delivery.operations import Operations
 from service.delivery.outbox import Relay
 from service.delivery.planning import Planner
 from service.delivery.rejections import Rejections
+from service.delivery.rows import Entry
 from service.delivery.states import SenderStates
 from service.delivery.wakeups import Wakeups
 from service.delivery.wording import Wording
@@ -79,6 +80,8 @@ class Engine:
             limits=limits,
             settings=settings,
             metrics=metrics,
+            transports=transports,
+            on_stored=self._look_at_stored,
         )
         self.fan_out = FanOut(database, planner, transports=transports, look=self._look)
         self.operations = Operations(
@@ -175,6 +178,12 @@ class Engine:
         if foreign := senders - self.dispatchers.keys():
             await self._tell_due(foreign)
         self._look_at_outbox()
+
+    async def _look_at_stored(self, entries: Sequence[Entry]) -> None:
+        """Requests were stored by a transaction that is not the ledger's."""
+        if any(entry.plan.topic is not None for entry in entries):
+            self._look_at_fan_out()
+        await self._look({entry.first_hop.sender for entry in entries if entry.plan.route})
 
     async def _tell_due(self, senders: set[str]) -> None:
         for name in senders:

@@ -47,7 +47,9 @@ class Trigger(SQLModel, table=True):
         CheckConstraint(_one_of("kind", KINDS), name="trigger_kind"),
         CheckConstraint(_one_of("state", STATES), name="trigger_state"),
         CheckConstraint("(kind = 'event') = (event IS NOT NULL)", name="trigger_event_name"),
-        Index("trigger_event_active", "event", postgresql_where=text("state = 'active' AND event IS NOT NULL")),
+        Index(
+            "trigger_event_active", "event", postgresql_where=text("state = 'active' AND event IS NOT NULL")
+        ),
         Index(
             "trigger_cancel_active",
             "cancel_event",
