@@ -56,7 +56,7 @@ class Written:
 class Intake:
     """The one door for requests, whatever their way in."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         ledger: Ledger,
         rejections: Rejections,
