@@ -9,6 +9,7 @@ from service.db.database import OUTAGE, Database
 from service.delivery.dispatch import Dispatcher
 from service.delivery.events import Publisher
 from service.delivery.fanout import FanOut
+from service.delivery.holds import Holds
 from service.delivery.housekeeping import Housekeeping
 from service.delivery.intake import Intake
 from service.delivery.ledger import Ledger
@@ -62,6 +63,7 @@ class Engine:
         self.states = SenderStates(
             database, self.wakeups, transports=transports, poll_seconds=STATE_POLL_SECONDS
         )
+        self.holds = Holds(database, self.wakeups)
         self.ledger = Ledger(
             database,
             settings,
@@ -97,6 +99,7 @@ class Engine:
                 ledger=self.ledger,
                 database=database,
                 states=self.states,
+                holds=self.holds,
                 settings=settings,
                 metrics=metrics,
                 wording=wording,
@@ -115,7 +118,9 @@ class Engine:
         self.ledger.start()
         if not self._works:
             return
+        await self.holds.start()
         for name, dispatcher in self.dispatchers.items():
+            self.holds.on_new(dispatcher.holds_changed)
             self.states.on_change(name, dispatcher.state_changed)
             # A client may take seconds to import; what needs it waits in the table meanwhile.
             opening = asyncio.create_task(self._open(name, dispatcher), name=f"open {name}")
@@ -167,6 +172,7 @@ class Engine:
         for relay in self._relays:
             await relay.close(RELAY_DRAIN_SECONDS)
         await self.states.close()
+        await self.holds.close()
         await self.wakeups.close()
         if self._works:
             await asyncio.gather(*(sender.close() for sender in self.senders.values()))
