@@ -13,7 +13,6 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    Integer,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -147,4 +146,3 @@ class SeenEvent(SQLModel, table=True):
 
     key: str = Field(sa_column=Column(Text, primary_key=True))
     at: datetime = Field(sa_column=_time())
-    matched: int = Field(sa_column=Column(Integer, nullable=False))

@@ -105,7 +105,6 @@ def upgrade() -> None:
         "seen_event",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("matched", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("seen_event_age", "seen_event", ["at"], unique=False)
