@@ -140,6 +140,16 @@ class NotRendered(DomainError):
     status, code, title = 409, "not_rendered", "The template cannot be rendered like this"
 
 
+class MailingRefused(DomainError):
+    """A well-formed mailing that cannot go out as it is; `problems` says why."""
+
+    status, code, title = 409, "mailing_refused", "The mailing cannot go out as it is"
+
+
+class MailingState(DomainError):
+    status, code, title = 409, "mailing_state", "The mailing is not in a state for that"
+
+
 class BodyTooLarge(DomainError):
     status, code, title = 413, "body_too_large", "The request body is too large"
 

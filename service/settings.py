@@ -268,6 +268,24 @@ class AudienceSettings(BaseSettings):
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+class MailingSettings(BaseSettings):
+    """How mailings are walked and watched."""
+
+    model_config = _env("MAILINGS_")
+
+    rows_ahead: int = Field(2_000, ge=10, le=100_000, description="Deliveries made ahead of the senders")
+    rows_later: int = Field(
+        20_000, ge=10, le=1_000_000, description="Deliveries that wait for a time of their own, as quiet hours"
+    )
+    batch_people: int = Field(500, ge=10, le=5_000, description="Deliveries made in one transaction")
+    poll_seconds: float = Field(5.0, gt=0, description="Longest wait before mailings are looked at again")
+    cap_ahead_seconds: float = Field(
+        2.0, gt=0, le=60, description="How far ahead slots of a mailing's own rate are given out"
+    )
+    stream_seconds: float = Field(1.0, gt=0, description="Pause between two looks of a progress stream")
+    heartbeat_seconds: float = Field(15.0, gt=0, description="A progress stream says something at least so often")
+
+
 class LinkSettings(BaseSettings):
     """Signed links, as those to unsubscribe."""
 
@@ -320,6 +338,7 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
+    mailings: MailingSettings = Field(default_factory=MailingSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)

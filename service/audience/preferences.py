@@ -50,7 +50,7 @@ def quiet_until(quiet: QuietHours, zone: str, now: datetime) -> datetime | None:
     What counts is the clock on the wall: where it is set forward over the end, they end at that moment;
     where it is set back into them, they go on.
     """
-    place = _place(zone)
+    place = place(zone)
     moment = now.astimezone(UTC)
     while quiet.hold_at((wall := moment.astimezone(place)).time()):
         ends_at = moment + _until(quiet, wall)
@@ -73,7 +73,8 @@ def silent_until(hours: Sequence[QuietHours], zone: str, now: datetime) -> datet
     return None if moment == now else moment
 
 
-def _place(zone: str) -> ZoneInfo:
+def place(zone: str) -> ZoneInfo:
+    """The zone of that name; UTC where it is not known any more."""
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):  # stored where the list of zones was another

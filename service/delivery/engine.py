@@ -85,12 +85,12 @@ class Engine:
             transports=transports,
             on_stored=self._look_at_stored,
         )
-        self.fan_out = FanOut(database, planner, transports=transports, look=self._look)
+        self.fan_out = FanOut(database, planner, transports=transports, look=self.look)
         self.operations = Operations(
-            database, self.intake, self.states, planner, transports=transports, look=self._look
+            database, self.intake, self.states, planner, transports=transports, look=self.look
         )
         self.housekeeping = Housekeeping(
-            database, settings, token=self.ledger.token, transports=transports, look=self._look
+            database, settings, token=self.ledger.token, transports=transports, look=self.look
         )
         self.senders = {name: sender for name, sender in senders.items() if sender.off_reason is None}
         self.dispatchers = {
@@ -177,7 +177,7 @@ class Engine:
         if self._works:
             await asyncio.gather(*(sender.close() for sender in self.senders.values()))
 
-    async def _look(self, senders: set[str]) -> None:
+    async def look(self, senders: set[str]) -> None:
         """There are due rows for these senders."""
         for name in senders & self.dispatchers.keys():
             self.dispatchers[name].look()
@@ -189,7 +189,7 @@ class Engine:
         """Requests were stored by a transaction that is not the ledger's."""
         if any(entry.plan.topic is not None for entry in entries):
             self._look_at_fan_out()
-        await self._look({entry.first_hop.sender for entry in entries if entry.plan.route})
+        await self.look({entry.first_hop.sender for entry in entries if entry.plan.route})
 
     async def _tell_due(self, senders: set[str]) -> None:
         for name in senders:

@@ -35,7 +35,7 @@ ORDER BY notification_id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
 # What was accepted was within the bounds that were set then.
-_ANY_SIZE = Bounds(
+ANY_SIZE = Bounds(
     title_chars=10**9,
     body_chars=10**9,
     metadata_bytes=10**9,
@@ -131,7 +131,7 @@ class FanOut:
 
     async def _plan(self, connection: Connection, row: asyncpg.Record, people: Sequence[Person]) -> set[str]:
         """Write a delivery for each of them. Returns the senders that have something to do."""
-        request = NotificationRequest.model_validate_json(row["request"], context=_ANY_SIZE)
+        request = NotificationRequest.model_validate_json(row["request"], context=ANY_SIZE)
         now = datetime.now(UTC)
         plans = [self._planner.plan_for(request, person, now, row["template_version"]) for person in people]
         return await insert_plans(

@@ -173,7 +173,7 @@ class Planner:
     ) -> Plan | Refusal:
         if request.topic not in facts.topics:
             return refuse("unknown_topic", "to.topic", f"{request.topic!r} is not a topic")
-        if refusal := self._unusable(request.chain):
+        if refusal := self.unusable(request.chain):
             return refusal
         return Plan((), topic=request.topic, template_version=version_id)
 
@@ -183,14 +183,15 @@ class Planner:
         person = facts.people.get(request.recipient or "")
         if person is None:
             return refuse("unknown_recipient", "to.recipient", f"{request.recipient!r} is not a recipient")
-        if refusal := self._unusable(request.chain):
+        if refusal := self.unusable(request.chain):
             return refusal
         planned = self.plan_for(request, person, now, version_id)
         if planned.suppressed is not None and planned.suppressed.code == NO_CONTACT:
             return refuse("no_contact", "to.recipient", planned.suppressed.reason)
         return planned
 
-    def _unusable(self, chain: Iterable[str]) -> Refusal | None:
+    def unusable(self, chain: Iterable[str]) -> Refusal | None:
+        """Why one of these senders cannot be used; None: all can."""
         for name in chain:
             if refusal := self._off(name):
                 return refusal
