@@ -1,5 +1,7 @@
 """Events that arrive: what they fire, what they let wait, and what they take back, in one transaction."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from service.contract import DomainEvent
-from service.db.database import Connection, Database
+from service.db.database import OUTAGE, TRANSIENT, Connection, Database
 from service.delivery.dedup import explicit_key
 from service.triggers import queries
 from service.triggers.making import Due, Made, Maker, Rule, Shot, insert_due
 from service.triggers.matching import correlation, holds
 from service.triggers.rules import OnEvent
+
+log = logging.getLogger(__name__)
+
+OUTAGE_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,22 @@ class Events:
         self._maker = maker
         self._clock = clock
 
-    async def accept_many(self, arrived: Sequence[Arrived]) -> list[Taken]:
-        """An answer for each, in the same order, after the commit. Raises one of `TRANSIENT`, and then none is taken."""
+    async def accept_many(self, arrived: Sequence[Arrived], *, wait: bool = False) -> list[Taken]:
+        """An answer for each, in the same order, after the commit.
+
+        With `wait` it waits for as long as an outage lasts; otherwise it raises one of `OUTAGE`, and none is taken.
+        """
+        while True:
+            try:
+                return await self._accept(arrived)
+            except OUTAGE:
+                if not wait:
+                    raise
+                await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+            except TRANSIENT as error:
+                log.debug("%d events are taken in once more: %s", len(arrived), error)
+
+    async def _accept(self, arrived: Sequence[Arrived]) -> list[Taken]:
         now = self._clock()
         async with self._database.transaction() as connection:
             fresh = await _fresh(connection, arrived, now)

@@ -8,12 +8,13 @@ from uuid import UUID
 
 import asyncpg
 
+from service.audience.pages import Row
 from service.audience.segments import NO_ZONE
 from service.db.database import Connection, Database
 from service.db.ids import uuid7
 from service.triggers import queries
 from service.triggers.making import Due, Rule, insert_due
-from service.triggers.rules import OnEvent, Once, RecipientCron, TriggerDraft
+from service.triggers.rules import Once, OnEvent, RecipientCron, TriggerDraft
 from service.triggers.timing import Clock
 
 FindZones = Callable[[Connection, Mapping[str, Any]], Awaitable[Sequence[str]]]
@@ -22,8 +23,6 @@ WAITING_COUNT_LIMIT = 10_000
 LAST_ID = UUID(int=2**128 - 1)
 LAST_RUN = 2**63 - 1
 ZONES_AT_A_TIME = 20
-
-Row = asyncpg.Record
 
 
 class NameTakenError(ValueError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from service.db.database import TRANSIENT, Database
@@ -44,10 +44,8 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             try:
-                while await self.retire() >= BATCH_ROWS:  # noqa: ASYNC110 - a breath, nothing to wait for
-                    await asyncio.sleep(BREATH_SECONDS)
-                while await self.look_up_zones() >= ZONES_AT_A_TIME:
-                    await asyncio.sleep(BREATH_SECONDS)
+                await _repeat(self.retire, BATCH_ROWS)
+                await _repeat(self.look_up_zones, ZONES_AT_A_TIME)
             except TRANSIENT as error:
                 log.debug("the upkeep of triggers waits for the database: %s", error)
             except Exception:
@@ -72,3 +70,8 @@ class Upkeep:
         return await self._triggers.look_up_zones(
             self._clock() - timedelta(seconds=self._settings.zones_seconds)
         )
+
+
+async def _repeat(step: Callable[[], Awaitable[int]], most: int) -> None:
+    while await step() >= most:  # noqa: ASYNC110 - a breath between batches, nothing to wait for
+        await asyncio.sleep(BREATH_SECONDS)
