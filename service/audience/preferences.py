@@ -50,12 +50,12 @@ def quiet_until(quiet: QuietHours, zone: str, now: datetime) -> datetime | None:
     What counts is the clock on the wall: where it is set forward over the end, they end at that moment;
     where it is set back into them, they go on.
     """
-    place = place(zone)
+    there = place(zone)
     moment = now.astimezone(UTC)
-    while quiet.hold_at((wall := moment.astimezone(place)).time()):
+    while quiet.hold_at((wall := moment.astimezone(there)).time()):
         ends_at = moment + _until(quiet, wall)
         # Nothing else than the end and a change of the clock can end them.
-        changed_at = _clock_change(place, moment, ends_at)
+        changed_at = _clock_change(there, moment, ends_at)
         moment = ends_at if changed_at is None else changed_at
     return None if moment == now else moment
 
