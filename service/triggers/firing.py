@@ -21,7 +21,7 @@ from service.delivery.retry import clean, jittered
 from service.settings import TriggerSettings
 from service.triggers import queries
 from service.triggers.making import Made, Maker, Rule, Shot, Skip, event_of
-from service.triggers.timing import Clock, step, too_late
+from service.triggers.timing import Clock, Skipped, step, too_late
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,8 @@ class Firing:
             if row["repeats"]:
                 self._judge_clock(rule, row, now, left[rule.id], firings)
             elif row["attempt"] == 0 and too_late(rule.draft.misfire, row["due_at"], now):
-                firings.skips.append(_late(rule, row["zone"], row["occurrence"]))
+                skipped = Skipped(row["occurrence"], row["occurrence"], late=True)
+                firings.skips.append(_missed(rule, row["zone"], skipped))
                 firings.ended.append(row["id"])
             else:
                 firings.ended.append(row["id"])
@@ -171,7 +172,7 @@ class Firing:
         clock = Clock(rule.draft, rule.anchor, row["zone"])
         taken = step(clock, row["occurrence"], now, most)
         if taken.skipped is not None:
-            firings.skips.append(_late(rule, row["zone"], *taken.skipped))
+            firings.skips.append(_missed(rule, row["zone"], taken.skipped))
         firings.shots += [Shot(rule, occurrence, row["zone"]) for occurrence in taken.fire]
         if taken.following is None:
             firings.ended.append(row["id"])
@@ -206,11 +207,10 @@ def _shot(rule: Rule, row: asyncpg.Record) -> Shot:
     return Shot(rule, row["occurrence"], row["zone"], row["attempt"], event, counts=first)
 
 
-def _late(rule: Rule, zone: str, first: datetime, last: datetime | None = None) -> Skip:
-    policy = rule.draft.misfire
-    reason = f"missed: more than {policy.late_seconds:g} s late"
-    if policy.policy == "once" and last is not None:
-        reason = "missed: only the newest of those that were due together is fired"
-    if last is not None and last > first:
-        reason += f"; all before {last.isoformat()}"
-    return Skip(rule, zone, first, reason)
+def _missed(rule: Rule, zone: str, skipped: Skipped) -> Skip:
+    reason = "missed: only the newest of those that were due together is fired"
+    if skipped.late:
+        reason = f"missed: more than {rule.draft.misfire.late_seconds:g} s late"
+    if skipped.until > skipped.first:
+        reason += f"; so are all others before {skipped.until.isoformat()}"
+    return Skip(rule, zone, skipped.first, reason)

@@ -81,11 +81,20 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """Occurrences that are dropped: the first, and all others before `until`; `late` ones, or all but the newest."""
+
+    first: datetime
+    until: datetime
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """What a due occurrence leads to: those to fire, in order; the first and last that are dropped; the next."""
+    """What a due occurrence leads to: those to fire, in order; those that are dropped; the next to wait for."""
 
     fire: tuple[datetime, ...]
-    skipped: tuple[datetime, datetime] | None
+    skipped: Skipped | None
     following: datetime | None
 
 
@@ -110,15 +119,16 @@ def _newest_only(clock: Clock, occurrence: datetime, now: datetime, oldest: date
     newest = clock.newest(occurrence, now)
     following = clock.after(newest)
     if newest < oldest:
-        return Step((), (occurrence, newest), following)
-    return Step((newest,), (occurrence, newest) if newest > occurrence else None, following)
+        return Step((), Skipped(occurrence, newest, late=True), following)
+    older = Skipped(occurrence, newest, late=False) if newest > occurrence else None
+    return Step((newest,), older, following)
 
 
 def _each(clock: Clock, occurrence: datetime, now: datetime, oldest: datetime, most: int) -> Step:
     skipped = None
     waiting: datetime | None = occurrence
     if occurrence < oldest:
-        skipped = occurrence, oldest
+        skipped = Skipped(occurrence, oldest, late=True)
         waiting = clock.after(oldest - _INSTANT)
     fire: list[datetime] = []
     while waiting is not None and waiting <= now and len(fire) < most:
