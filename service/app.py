@@ -125,15 +125,13 @@ class App:
         maker = Maker(
             self.intake,
             retry_delays=settings.retry_delays_seconds,
-            make_mailing=None,
+            make_mailing=self.mailings.make,
             default_zone=zone,
             random=random,
         )
         self.firing = Firing(self.database, maker, settings, random=random)
         self.events = Events(self.database, maker)
-        self.triggers = Triggers(
-            self.database, find_zones=_no_zones, default_zone=zone, due_at=self.firing.due_at
-        )
+        self.triggers = Triggers(self.database, default_zone=zone, due_at=self.firing.due_at)
         # Taskiq is loaded late, since a process that only serves HTTP has no use for it.
         self._clock: HasProblem | None = None
         self._trigger_parts: list[TriggerPart] = [self.firing]
@@ -292,10 +290,6 @@ def _transport_probe(transport: Transport) -> Probe:
         return PartHealth("ok" if transport.ready else "degraded", transport.detail)
 
     return probe
-
-
-async def _no_zones(_connection: Connection, _draft: Mapping[str, Any]) -> Sequence[str]:
-    return []
 
 
 def _clock_probe(clock: HasProblem) -> Probe:

@@ -1,9 +1,14 @@
 """What no schema can tell about a rule: whether its parts go together. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from service.audience.places import zones
 from service.contract import Bounds, ContractError, FieldProblem, parse_item
+from service.contract import problems_of as problems_of_error
+from service.mailings.drafts import parse_draft, request_of
 from service.triggers.rules import (
     Action,
     Condition,
@@ -81,12 +86,22 @@ def _action(draft: TriggerDraft, bounds: Bounds) -> Iterator[FieldProblem]:
     if action.mailing is not None:
         if action.to_from or action.params_from:
             yield _problem("action", "takes values for a mailing; accepted: so with a notification only")
+        yield from _mailing(action.mailing, bounds)
     elif isinstance(draft.schedule, RecipientCron):
         yield _problem(
             "action.notification", "has no audience whose zones count; accepted: `mailing` with this kind"
         )
     else:
         yield from _notification(action, bounds)
+
+
+def _mailing(body: dict[str, Any], bounds: Bounds) -> Iterator[FieldProblem]:
+    try:
+        request_of(parse_draft(body), bounds)
+    except ValidationError as error:
+        yield from _within("action.mailing", problems_of_error(error))
+    except ContractError as error:
+        yield from _within("action.mailing", error.problems)
 
 
 def _notification(action: Action, bounds: Bounds) -> Iterator[FieldProblem]:
@@ -105,6 +120,10 @@ def _notification(action: Action, bounds: Bounds) -> Iterator[FieldProblem]:
     try:
         parse_item(body, bounds)
     except ContractError as error:
-        for problem in error.problems:
-            field = f"action.notification.{problem.field}".rstrip(".")
-            yield problem.model_copy(update={"field": field})
+        yield from _within("action.notification", error.problems)
+
+
+def _within(place: str, problems: Iterable[FieldProblem]) -> Iterator[FieldProblem]:
+    for problem in problems:
+        field = f"{place}.{problem.field}".rstrip(".")
+        yield problem.model_copy(update={"field": field})

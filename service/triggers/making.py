@@ -26,7 +26,10 @@ from service.triggers.rules import TriggerDraft
 log = logging.getLogger(__name__)
 
 MakeMailing = Callable[[Connection, Mapping[str, Any], str, Sequence[str] | None], Awaitable[UUID]]
-"""Makes and starts a mailing from its draft, for what made it and, unless None, the people of these zones only."""
+"""Makes and starts a mailing from its draft, for what made it and, unless None, the people of these zones only.
+
+Raises `ContractError` or a `DomainError` where it cannot.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Maker:
         intake: Intake,
         *,
         retry_delays: Sequence[float],
-        make_mailing: MakeMailing | None,
+        make_mailing: MakeMailing,
         default_zone: str,
         random: Random,
     ) -> None:
@@ -156,8 +159,6 @@ class Maker:
         return Submission(request, f"trigger:{rule.id}", key)
 
     async def _mailing(self, connection: Connection, shot: Shot) -> Result:
-        if self._make_mailing is None:
-            return Result(error="this process makes no mailings")
         draft = shot.rule.draft.action.mailing or {}
         zones = self._people_of(shot.zone)
         try:

@@ -1,6 +1,6 @@
 """Triggers as people manage them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,16 +9,15 @@ from uuid import UUID
 import asyncpg
 
 from service.audience.pages import Row
-from service.audience.segments import NO_ZONE
+from service.audience.segments import NO_ZONE, zones_of
 from service.db.database import Connection, Database
 from service.db.ids import uuid7
+from service.mailings.drafts import parse_draft
 from service.triggers import queries
 from service.triggers.making import Due, Rule, insert_due
 from service.triggers.rules import Once, OnEvent, RecipientCron, TriggerDraft
 from service.triggers.timing import Clock
 
-FindZones = Callable[[Connection, Mapping[str, Any]], Awaitable[Sequence[str]]]
-"""The zones of the people that a mailing's draft is for; `NO_ZONE` for those who say nothing of it."""
 WAITING_COUNT_LIMIT = 10_000
 LAST_ID = UUID(int=2**128 - 1)
 LAST_RUN = 2**63 - 1
@@ -47,13 +46,11 @@ class Triggers:
         self,
         database: Database,
         *,
-        find_zones: FindZones,
         default_zone: str,
         due_at: Callable[[Rule, datetime], datetime],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
-        self._find_zones = find_zones
         self._default_zone = default_zone
         self._due_at = due_at
         self._clock = clock
@@ -196,7 +193,7 @@ class Triggers:
     async def _zones(self, connection: Connection, draft: TriggerDraft) -> list[str]:
         if not isinstance(draft.schedule, RecipientCron):
             return [""]
-        found = await self._find_zones(connection, draft.action.mailing or {})
+        found = await zones_of(connection, parse_draft(draft.action.mailing).audience)
         return sorted({self._default_zone if zone == NO_ZONE else zone for zone in found})
 
 

@@ -20,8 +20,9 @@ HOURLY = {"kind": "cron", "expression": "0 * * * *"}
 
 @pytest.fixture
 async def bench(start_bench: StartBench) -> AsyncIterator[TriggerBench]:
-    started = await start_bench(ScriptedSender(), works=False)
-    yield TriggerBench(started.engine, started.database)
+    sender = ScriptedSender()
+    started = await start_bench(sender, works=False)
+    return TriggerBench(started.engine, started.database, senders={"TG": sender})
 
 
 def moments(*texts: str) -> list[datetime]:
@@ -112,7 +113,7 @@ async def test_what_is_asked_for_together_is_fired_in_few_transactions(bench: Tr
         ({"policy": "all"}, list(range(1, 11)), 0),
         ({"policy": "all", "max_late_seconds": 300}, [5, 6, 7, 8, 9, 10], 1),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 async def test_ten_minutes_of_downtime(
     bench: TriggerBench, misfire: dict[str, Any], made: list[int], skipped: int

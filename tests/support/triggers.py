@@ -1,5 +1,6 @@
 """Triggers in this process, by a clock that a test sets."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -7,19 +8,18 @@ from typing import Any
 from service.contract import DomainEvent
 from service.db.database import Database
 from service.delivery.engine import Engine
+from service.delivery.planning import Defaults, Planner
+from service.mailings.store import Mailings
+from service.senders.base import BaseSender
 from service.settings import TriggerSettings
 from service.triggers.events import Arrived, Events, Taken
 from service.triggers.firing import Firing, Moment
 from service.triggers.making import Maker
 from service.triggers.rules import TriggerDraft
-from service.triggers.store import FindZones, Triggers
+from service.triggers.store import Triggers
 from service.triggers.upkeep import Upkeep
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
-
-
-async def no_zones(_connection: Any, _draft: Any) -> list[str]:
-    return []
 
 
 class TriggerBench:
@@ -31,8 +31,7 @@ class TriggerBench:
         database: Database,
         *,
         now: datetime = START,
-        make_mailing: Any = None,
-        find_zones: FindZones = no_zones,
+        senders: Mapping[str, BaseSender],
         default_zone: str = "UTC",
         **settings: Any,
     ) -> None:
@@ -40,10 +39,12 @@ class TriggerBench:
         self.database = database
         chosen = TriggerSettings(**{"retry_delays_seconds": (60.0,), **settings})
         self.settings = chosen
+        planner = Planner(senders, Defaults(zone=default_zone))
+        mailings = Mailings(database, planner, engine.intake.bounds)
         self.maker = Maker(
             engine.intake,
             retry_delays=chosen.retry_delays_seconds,
-            make_mailing=make_mailing,
+            make_mailing=mailings.make,
             default_zone=default_zone,
             random=Random(1),
         )
@@ -51,7 +52,6 @@ class TriggerBench:
         self.events = Events(database, self.maker, clock=self.clock)
         self.triggers = Triggers(
             database,
-            find_zones=find_zones,
             default_zone=default_zone,
             due_at=self.firing.due_at,
             clock=self.clock,
