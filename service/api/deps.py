@@ -25,6 +25,7 @@ from service.delivery.intake import Intake
 from service.delivery.listing import Listing
 from service.delivery.metrics import Metrics
 from service.delivery.operations import Operations
+from service.delivery.planning import Planner
 from service.delivery.wording import Wording
 from service.errors import MissingScope
 from service.health import Health
@@ -48,6 +49,7 @@ class ApiDeps:
     intake: Intake
     operations: Operations
     mailings: Mailings
+    planner: Planner
     triggers: Triggers
     firing: Firing
     events: Events

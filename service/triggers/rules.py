@@ -6,6 +6,7 @@ These models hold what a JSON schema can tell; `checks` has the rest.
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,6 +17,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from service.content.drafts import storable
 from service.contract import EventName, UtcDatetime
 from service.contract.fields import LINE
 
@@ -44,6 +46,9 @@ EventPath = Annotated[
     StringConstraints(pattern=PATH),
     Field(description="`recipient`, `event`, `id` or a place in the data, as `data.order.id`"),
 ]
+
+
+AnyObject = Annotated[dict[str, Any], AfterValidator(storable)]
 
 
 class Once(_Strict):
@@ -120,10 +125,10 @@ Schedule = Annotated[Once | Interval | CronSchedule | RecipientCron | OnEvent, F
 class Action(_Strict):
     """What is made: a notification or a mailing, exactly one. Values at paths are taken from the event."""
 
-    notification: dict[str, Any] | None = Field(
+    notification: AnyObject | None = Field(
         None, description="As `POST /v1/notifications` takes it, without `id`, `send_at` and `expires_at`"
     )
-    mailing: dict[str, Any] | None = Field(None, description="As `POST /v1/mailings` takes it")
+    mailing: AnyObject | None = Field(None, description="As `POST /v1/mailings` takes it")
     to_from: EventPath | None = Field(
         None, description="The recipient's id, from the event, in the place of the notification's `to`"
     )
