@@ -152,6 +152,7 @@ class App:
             intake=self.intake,
             operations=self.operations,
             mailings=self.mailings,
+            planner=self._planner,
             triggers=self.triggers,
             firing=self.firing,
             events=self.events,

@@ -279,10 +279,10 @@ class _Statement:
         if trait.locale:
             given = self.bind([locale for locale in trait.locale if locale], "text[]")
             said = f"r.locale = ANY({given}) OR split_part(r.locale, '-', 1) = ANY({given})"
-            return _two_valued(said, null=None in trait.locale)
+            return _or_nothing("r.locale", said, null=None in trait.locale)
         if trait.zone:
             given = self.bind([zone for zone in trait.zone if zone], "text[]")
-            return _two_valued(f"r.zone = ANY({given})", null=None in trait.zone)
+            return _or_nothing("r.zone", f"r.zone = ANY({given})", null=None in trait.zone)
         if trait.contact:
             sender = self.bind(trait.contact, "text")
             found = "SELECT 1 FROM contact c WHERE c.recipient_id = r.id AND c.active AND c.sender ="
@@ -314,5 +314,5 @@ def _key(audience: Audience) -> str:
     return "k.recipient_id" if audience.kind in {"topic", "uploaded"} else "r.id"
 
 
-def _two_valued(said: str, *, null: bool) -> str:
-    return f"coalesce({said}, {'true' if null else 'false'})"
+def _or_nothing(column: str, said: str, *, null: bool) -> str:
+    return f"(coalesce({said}, false){f' OR {column} IS NULL' if null else ''})"

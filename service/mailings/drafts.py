@@ -3,10 +3,11 @@
 These models hold what a JSON schema can tell; `request_of` judges the rest, as for any notification.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.audience.people import QuietHours
 from service.audience.segments import Audience
@@ -111,6 +112,12 @@ class Canary(_Strict):
         default=False, description="Once they have it, wait for a person's `approve` as well"
     )
 
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if not self.model_fields_set & {"recipients", "share"}:
+            raise PydanticCustomError("incomplete_canary", "has no size; accepted: recipients, share or both")
+        return self
+
     def size(self, planned: int) -> int:
         """How many they are; of both the smaller."""
         by_share = max(1, round(self.share * planned)) if "share" in self.model_fields_set else planned
@@ -178,5 +185,9 @@ def request_of(draft: MailingDraft, bounds: Bounds) -> NotificationRequest:
         raise ContractError([FieldProblem(field="window", problem=problem, code="conflict")])
     content = draft.content.model_dump(mode="json", exclude_unset=True)
     content |= {"priority": draft.content.priority, "to": _STAND_IN}
-    request = parse_request(orjson.dumps(content), bounds)
+    try:
+        request = parse_request(orjson.dumps(content), bounds)
+    except ContractError as error:
+        problems = [p.model_copy(update={"field": f"content.{p.field}"}) for p in error.problems]
+        raise ContractError(problems) from None
     return request.model_copy(update={"to": None})

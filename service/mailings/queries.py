@@ -75,6 +75,11 @@ SELECT CASE WHEN active THEN 'open' ELSE status END AS status,
 FROM judged GROUP BY 1, 2, 3
 """  # noqa: S608 - constants only
 
+# Who moved to another zone while the walk was under way is come to twice.
+SERVED = """
+SELECT DISTINCT recipient_id FROM delivery WHERE recipient_id = ANY($1::bigint[]) AND notification_id = $2
+"""
+
 _OURS = """
     SELECT d.id FROM delivery d JOIN (
         SELECT unnest($2::bigint[]) AS id

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from service.audience import segments
+from service.audience.people import Person
 from service.audience.segments import NO_ZONE
 from service.contract import ContractError, NotificationRequest
 from service.db.database import Connection
@@ -33,7 +34,7 @@ from service.mailings.windows import Hours, hours_of
 from service.settings import MailingSettings
 
 EVERYWHERE = "*"
-"""The part of a walk that goes through all zones at once."""
+"""The part of a walk that goes through all zones at once: the whole of it, or the last, for those who moved."""
 CANCEL_ROWS = 1_000
 _HELD = timedelta(seconds=HOLD_SECONDS)
 _SOON = timedelta(milliseconds=100)
@@ -118,7 +119,9 @@ class Turn:
         if only is None and hours_for(self.planner, draft).always:
             return {EVERYWHERE: await segments.count(self.connection, draft.audience)}
         counts = await segments.zone_counts(self.connection, draft.audience)
-        return {zone: count for zone, count in counts.items() if only is None or zone in only}
+        if only is not None:
+            return {zone: count for zone, count in counts.items() if zone in only}
+        return {**counts, EVERYWHERE: 0}
 
     # --- the middle -------------------------------------------------------------------------------
 
@@ -141,10 +144,11 @@ class Turn:
         await self._put_off(parts, hours, capped=draft.rate is not None)
         slots = Slots(draft.rate, self.row["next_slot"], self.now, self.settings.cap_ahead_seconds)
         await self._release(standing.ready, slots)
-        open_parts = [part for part in left if self._opens_at(hours, part["zone"]) is None]
-        open_parts.sort(key=lambda part: hours.closes_at(self._zone(part["zone"]), self.now))
+        part = self._next_part(left, hours)
         room = min(self._room(draft, standing), slots.left)
-        more = bool(open_parts) and room > 0 and await self._make(draft, pace, open_parts[0], room, slots)
+        more = part is not None and room > 0
+        if part is not None and more:
+            await self._make(draft, pace, part, room, slots, again=len(parts) > 1)
         self.changes["next_slot"] = slots.next_at
         if standing.soon or more:
             pace.mark(self.now.timestamp(), standing.tally.attempted)
@@ -231,12 +235,23 @@ class Turn:
             # They are of whatever senders the deliveries name: all may have to look.
             self.senders |= set(self.planner.senders)
 
+    def _next_part(self, left: Sequence[asyncpg.Record], hours: Hours) -> asyncpg.Record | None:
+        """Of the zones where it may go out now that which closes first; when all are done, who moved."""
+        zones = [part for part in left if part["zone"] != EVERYWHERE]
+        if not zones:
+            return left[0] if left else None
+        now_open = [part for part in zones if self._opens_at(hours, part["zone"]) is None]
+        return min(
+            now_open, key=lambda part: hours.closes_at(self._zone(part["zone"]), self.now), default=None
+        )
+
     async def _make(
-        self, draft: MailingDraft, pace: Pace, part: asyncpg.Record, room: int, slots: Slots
-    ) -> bool:
-        """Deliveries for the next people of a part. True: there may be more to make at once."""
+        self, draft: MailingDraft, pace: Pace, part: asyncpg.Record, room: int, slots: Slots, *, again: bool
+    ) -> None:
+        """Deliveries for the next people of a part. `again`: the walk may have come to some of them before."""
         zones = None if part["zone"] == EVERYWHERE else [part["zone"]]
-        people = await segments.people(self.connection, draft.audience, part["after"], room, zones)
+        found = await segments.people(self.connection, draft.audience, part["after"], room, zones)
+        people = await self._unserved(found) if again else found
         request = request_of(draft, ANY_SIZE)
         if people:
             plans = [self._plan(draft, request, person, slots) for person in people]
@@ -249,14 +264,19 @@ class Turn:
                 transports=self.transports,
             )
             pace.made(plan.route[0].sender for plan in plans if plan.suppressed is None)
-        after = people[-1].id if people else part["after"]
+        after = found[-1].id if found else part["after"]
         await self.connection.execute(
-            queries.ADVANCE, self.row["id"], part["zone"], after, len(people), len(people) < room
+            queries.ADVANCE, self.row["id"], part["zone"], after, len(people), len(found) < room
         )
         self.changes["made"] = self.row["made"] + len(people)
-        return True
 
-    def _plan(self, draft: MailingDraft, request: NotificationRequest, person: Any, slots: Slots) -> Plan:
+    async def _unserved(self, people: Sequence[Person]) -> Sequence[Person]:
+        ids = [person.id for person in people]
+        rows = await self.connection.fetch(queries.SERVED, ids, self.row["notification_id"])
+        served = {row["recipient_id"] for row in rows}
+        return [person for person in people if person.id not in served]
+
+    def _plan(self, draft: MailingDraft, request: NotificationRequest, person: Person, slots: Slots) -> Plan:
         closed = draft.window.closed if draft.window else None
         plan = self.planner.plan_for(request, person, self.now, self.row["template_version"], closed=closed)
         if plan.suppressed is not None or not slots.capped:
@@ -281,7 +301,8 @@ class Turn:
             drained = timedelta(seconds=standing.soon / 2 / max(rate, 0.01))
             slowest = timedelta(seconds=self.settings.cap_ahead_seconds / 4) if capped else _ACTIVE
             return self.now + min(max(drained, _SOON), slowest, _ACTIVE)
-        opens = [self._opens_at(hours, part["zone"]) or self.now + _ACTIVE for part in left]
+        zones = [part["zone"] for part in left if part["zone"] != EVERYWHERE]
+        opens = [self._opens_at(hours, zone) or self.now + _ACTIVE for zone in zones]
         return min([*opens, self.now + (_WAITING if standing.open else _LONG)])
 
     def _has_room(self, standing: Standing) -> bool:
