@@ -134,6 +134,7 @@ class Firing:
 
     async def fire_batch(self, batch: Sequence[Moment]) -> Made:
         """Fire those that are still due at these moments, in one transaction. Raises what the database raises."""
+        batch = list(dict.fromkeys(batch))
         ids = [due_id for due_id, _ in batch]
         now = self._clock()
         async with self._database.transaction() as connection:

@@ -82,10 +82,18 @@ async def test_an_occurrence_that_many_ask_for_is_fired_once(bench: TriggerBench
     due = await bench.due()
     assert len(due) == 20
     await asyncio.gather(*(bench.firing.fire_batch(due[n:] + due[:n]) for n in range(8)))
-    await bench.firing.fire_batch(due)
+    await bench.firing.fire_batch(due + due)
     for trigger in triggers:
         assert await bench.made_at(trigger) == [START + timedelta(hours=1)]
         assert await bench.notifications(trigger) == 1
+
+
+async def test_an_occurrence_that_is_asked_for_twice_at_once_is_fired_once(bench: TriggerBench) -> None:
+    trigger = await bench.make(HOURLY)
+    bench.now += timedelta(hours=1)
+    due = await bench.due()
+    await bench.firing.fire_batch(due + due)
+    assert len(await bench.runs(trigger)) == 1
 
 
 async def test_what_is_asked_for_together_is_fired_in_few_transactions(bench: TriggerBench) -> None:
