@@ -198,7 +198,7 @@ def test_what_does_not_go_together_is_named(
     ("fields", "field"),
     [
         ({"shedule": 1}, "shedule"),
-        ({"schedule": {"kind": "interval", "every_seconds": 0}}, "schedule"),
+        ({"schedule": {"kind": "interval", "every_seconds": 0}}, "schedule.every_seconds"),
         ({"schedule": {"kind": "hourly"}}, "schedule"),
         ({"misfire": {"policy": "maybe"}}, "misfire.policy"),
         ({"name": "two\nlines"}, "name"),
