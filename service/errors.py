@@ -158,6 +158,9 @@ class MailingRefused(DomainError):
 
     status, code, title = 409, "mailing_refused", "The mailing cannot go out as it is"
 
+    def __init__(self, problems: "Sequence[FieldProblem]" = ()) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in problems), problems=problems)
+
 
 class MailingState(DomainError):
     status, code, title = 409, "mailing_state", "The mailing is not in a state for that"

@@ -28,7 +28,7 @@ from service.api.recipients import WITH_BODY
 from service.audience.segments import Audience
 from service.contract import ContractError, Priority, Target
 from service.delivery.intake import Accepted, Submission
-from service.errors import InvalidRequest, MailingRefused, MailingState, NotAccepted, NotFound, NotRendered
+from service.errors import InvalidRequest, MailingRefused, MailingState, NotFound, NotRendered
 from service.mailings.drafts import MailingDraft, request_of
 from service.mailings.progress import progress_of
 from service.mailings.results import csv_of
@@ -54,7 +54,8 @@ class MailingQuery(UuidPaging):
     "",
     status_code=201,
     summary="Write a mailing down",
-    responses=documented(MailingRefused, NotAccepted, *WITH_BODY),
+    responses=documented(MailingRefused, *WITH_BODY),
+    response_model_exclude_unset=True,
 )
 async def create_mailing(deps: Deps, caller: Manager, body: MailingDraft, response: Response) -> MailingView:
     """As a draft: nothing is sent before it is started."""
@@ -79,6 +80,7 @@ async def list_mailings(deps: Deps, query: Annotated[MailingQuery, Query()]) -> 
     summary="One mailing",
     dependencies=[reading],
     responses=documented(NotFound, InvalidRequest),
+    response_model_exclude_unset=True,
 )
 async def get_mailing(deps: Deps, mailing_id: UUID) -> MailingView:
     """With its progress."""
@@ -88,7 +90,8 @@ async def get_mailing(deps: Deps, mailing_id: UUID) -> MailingView:
 @router.put(
     "/{mailing_id:uuid}",
     summary="Change a draft",
-    responses=documented(NotFound, MailingState, MailingRefused, NotAccepted, *WITH_BODY),
+    responses=documented(NotFound, MailingState, MailingRefused, *WITH_BODY),
+    response_model_exclude_unset=True,
 )
 async def replace_mailing(deps: Deps, caller: Manager, mailing_id: UUID, body: MailingDraft) -> MailingView:
     """Once it was started a mailing is not changed any more."""
@@ -112,7 +115,8 @@ async def delete_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> None:
 @router.post(
     "/{mailing_id:uuid}/start",
     summary="Start a mailing",
-    responses=documented(NotFound, MailingState, MailingRefused, NotAccepted, InvalidRequest),
+    responses=documented(NotFound, MailingState, MailingRefused, InvalidRequest),
+    response_model_exclude_unset=True,
 )
 async def start_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> MailingView:
     """At its time, or at once."""
@@ -141,6 +145,7 @@ async def pause_mailing(
     "/{mailing_id:uuid}/resume",
     summary="Let a paused mailing go on",
     responses=documented(NotFound, MailingState, InvalidRequest),
+    response_model_exclude_unset=True,
 )
 async def resume_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> MailingView:
     """Where it stopped. Its limits on failures watch anew from here."""
@@ -166,6 +171,7 @@ async def cancel_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> Stopp
     "/{mailing_id:uuid}/approve",
     summary="Let the others follow the canary",
     responses=documented(NotFound, MailingState, InvalidRequest),
+    response_model_exclude_unset=True,
 )
 async def approve_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> MailingView:
     """Whatever its numbers say."""
@@ -177,7 +183,7 @@ async def approve_mailing(deps: Deps, caller: Manager, mailing_id: UUID) -> Mail
 @router.post(
     "/{mailing_id:uuid}/test",
     summary="Send a mailing to chosen recipients only",
-    responses=documented(NotFound, MailingRefused, NotAccepted, *WITH_BODY),
+    responses=documented(NotFound, MailingRefused, *WITH_BODY),
 )
 async def try_mailing(deps: Deps, caller: Producer, mailing_id: UUID, body: TrialRequest) -> TrialReport:
     """At once, each as a notification of its own, whatever the state of the mailing."""
@@ -209,7 +215,7 @@ async def try_mailing(deps: Deps, caller: Producer, mailing_id: UUID, body: Tria
     "/{mailing_id:uuid}/preview",
     summary="What would come of a mailing",
     dependencies=[reading],
-    responses=documented(NotFound, MailingRefused, NotRendered, NotAccepted, InvalidRequest),
+    responses=documented(NotFound, MailingRefused, NotRendered, InvalidRequest),
 )
 async def preview_mailing(deps: Deps, mailing_id: UUID) -> MailingForecast:
     """Its audience counted, some of it, when it would be done, and how it looks. Nothing is sent."""
@@ -219,15 +225,15 @@ async def preview_mailing(deps: Deps, mailing_id: UUID) -> MailingForecast:
 @router.put(
     "/{mailing_id:uuid}/recipients",
     summary="Upload a draft's audience",
-    responses=documented(NotFound, MailingState, MailingRefused, NotAccepted, *WITH_BODY),
+    responses=documented(NotFound, MailingState, MailingRefused, *WITH_BODY),
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
                 "text/csv": {
+                    # Without a type: every body is some text.
                     "schema": {
-                        "type": "string",
-                        "description": "A header with the column `external_id`, or an id on each line",
+                        "description": "A header with the column `external_id`, or an id on each line"
                     },
                     "example": "external_id\n42\n43\n",
                 }
@@ -242,7 +248,7 @@ async def upload_recipients(request: Request, deps: Deps, caller: Manager, maili
         try:
             uploaded = await upload(deps.database, request.stream())
         except ContractError as error:
-            raise MailingRefused(str(error), problems=error.problems) from None
+            raise MailingRefused(error.problems) from None
         audience = Audience(uploaded=uploaded.list_id)
         await deps.mailings.replace(mailing_id, draft.model_copy(update={"audience": audience}))
         done["recipients"] = uploaded.members
@@ -284,7 +290,14 @@ async def mailing_progress(deps: Deps, mailing_id: UUID) -> ProgressView:
     response_class=Response,
     responses={
         200: {
-            "content": {_EVENTS: {"schema": {"type": "string"}}},
+            "content": {
+                _EVENTS: {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"event": {"const": "progress"}, "data": {"type": "string"}},
+                    }
+                }
+            },
             "description": "An event `progress` for each change, its data a `ProgressView`; it ends with the mailing",
         },
         **documented(NotFound, InvalidRequest),

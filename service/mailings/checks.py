@@ -26,7 +26,7 @@ async def usable_version(
             version_id = version.id
             problems += check_params(version, request.params)
     if problems:
-        raise MailingRefused("; ".join(f"{p.field}: {p.problem}" for p in problems), problems=problems)
+        raise MailingRefused(problems)
     return version_id
 
 

@@ -5,9 +5,8 @@ These models hold what a JSON schema can tell; `request_of` judges the rest, as 
 
 from typing import Annotated, Any, Literal, Self
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError, to_json
 
 from service.audience.people import QuietHours
 from service.audience.segments import Audience
@@ -25,7 +24,8 @@ from service.contract import (
     parse_request,
 )
 from service.contract.fields import LINE, NOT_BLANK, Category, LocaleTag, TemplateKey
-from service.contract.request import ESCALATE_MAX_SECONDS, ESCALATE_MIN_SECONDS
+from service.contract.request import ESCALATE_MAX_SECONDS, ESCALATE_MIN_SECONDS, INCOMPLETE
+from service.errors import MailingRefused
 
 _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 _STAND_IN = {"recipient": "-"}
@@ -77,6 +77,12 @@ class MailingContent(_Strict):
     on_unknown: Literal["resend", "hold"] = "resend"
     metadata: dict[str, Any] = Field(default_factory=dict, description="Echoed in every event")
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.template is None and not self.body:
+            raise PydanticCustomError(INCOMPLETE, "is incomplete", {"fields": ["body"]})
+        return self
+
 
 class Window(_Strict):
     """From `from` until before `until` by each recipient's own clock; over midnight when `until` is earlier."""
@@ -94,6 +100,11 @@ class Window(_Strict):
         return QuietHours.parse(f"{self.closes}-{self.opens}")
 
 
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 5.0 is 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Canary(_Strict):
     """Who gets it first, before it is decided whether the others do: so many recipients, or that share of all."""
 
@@ -106,7 +117,7 @@ class Canary(_Strict):
         },
     )
 
-    recipients: Annotated[StrictInt, Field(ge=1, le=1_000_000_000)] = 0
+    recipients: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000), BeforeValidator(_whole)] = 0
     share: Share = 1.0
     approval: StrictBool = Field(
         default=False, description="Once they have it, wait for a person's `approve` as well"
@@ -170,7 +181,7 @@ class MailingDraft(_Strict):
 
 def parse_draft(value: object) -> MailingDraft:
     """From JSON that is already read. Raises pydantic's ValidationError."""
-    return MailingDraft.model_validate_json(orjson.dumps(value))
+    return MailingDraft.model_validate_json(to_json(value))
 
 
 def dump_draft(draft: MailingDraft) -> str:
@@ -179,15 +190,15 @@ def dump_draft(draft: MailingDraft) -> str:
 
 
 def request_of(draft: MailingDraft, bounds: Bounds) -> NotificationRequest:
-    """The notification that everybody gets, to nobody yet. Raises `ContractError`."""
+    """The notification that everybody gets, to nobody yet. Raises `MailingRefused`."""
     if draft.window is not None and draft.window.opens == draft.window.closes:
         problem = "is no time at all; accepted: two different times, or null for any time"
-        raise ContractError([FieldProblem(field="window", problem=problem, code="conflict")])
+        raise MailingRefused([FieldProblem(field="window", problem=problem, code="conflict")])
     content = draft.content.model_dump(mode="json", exclude_unset=True)
     content |= {"priority": draft.content.priority, "to": _STAND_IN}
     try:
-        request = parse_request(orjson.dumps(content), bounds)
+        request = parse_request(to_json(content), bounds)
     except ContractError as error:
         problems = [p.model_copy(update={"field": f"content.{p.field}"}) for p in error.problems]
-        raise ContractError(problems) from None
+        raise MailingRefused(problems) from None
     return request.model_copy(update={"to": None})

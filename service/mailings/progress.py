@@ -14,6 +14,8 @@ from service.mailings.windows import Hours
 
 STANDS_FOR = 500
 """So many of an audience tell through which senders it is reached, before anything was made."""
+SURE_SECONDS = 10.0
+"""Before that what the limits allow is the better guess, even if less has left so far."""
 Wait = Literal["start", "window", "canary", "approval", "resume"]
 
 
@@ -41,14 +43,17 @@ def progress_of(row: Any, parts: Sequence[Any], planner: Planner) -> Progress:
     draft = MailingDraft.model_validate_json(row["draft"])
     tally, pace, now = Tally.load(row["tally"]), Pace.load(row["pace"]), row["now"]
     allowed = allowed_rate(_rates(planner), pace.senders, draft.rate)
-    measured = pace.rate(now.timestamp(), tally.attempted) if row["status"] == "running" else None
+    running = row["status"] == "running"
+    counted_at = (row["counted_at"] or now) if running else now
+    measured = pace.rate(counted_at.timestamp(), tally.attempted) if running else None
     over = row["ended_at"] is not None
     remaining = None if row["planned"] is None else max(row["planned"], row["made"]) - tally.ended
     hours = hours_for(planner, draft)
-    expected = expected_rate(allowed, measured)
+    sure = pace.rate(counted_at.timestamp(), tally.attempted, SURE_SECONDS) if running else None
+    expected = expected_rate(allowed, measured if allowed is None else sure)
     eta = None
     if not over and expected and row["status"] in ("running", "paused"):
-        eta = done_at(_left(row, parts, planner, hours), hours, expected, now)
+        eta = done_at(_left(row, parts, planner, hours), hours, expected, counted_at)
     return Progress(
         planned=row["planned"],
         made=row["made"],

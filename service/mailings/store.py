@@ -63,7 +63,7 @@ class Mailings:
         """Write it down in the caller's transaction, and start it at its time. Returns its id.
 
         `source` says who made it. `zones`: only for those who live there (`segments.NO_ZONE`: who say nothing
-        of it). Raises `ContractError` and `MailingRefused`.
+        of it). Raises `MailingRefused`.
         """
         await self.check(connection, draft)
         mailing_id = uuid7()
@@ -91,7 +91,7 @@ class Mailings:
         return await self.create(connection, draft, source=source, zones=zones)
 
     async def check(self, connection: Connection, draft: MailingDraft) -> None:
-        """Raises `ContractError` or `MailingRefused` where it could not go out as things are."""
+        """Raises `MailingRefused` where it could not go out as things are."""
         await usable_version(connection, self._planner, draft, request_of(draft, self._bounds))
 
     async def write_down(self, draft: MailingDraft, source: str) -> UUID:
@@ -149,7 +149,7 @@ class Mailings:
     # --- states -----------------------------------------------------------------------------------
 
     async def start(self, mailing_id: UUID) -> None:
-        """Let a draft begin, at its time. Raises `ContractError` and `MailingRefused` where it cannot."""
+        """Let a draft begin, at its time. Raises `MailingRefused` where it cannot."""
         async with self._database.transaction() as connection:
             row = await self._locked(connection, mailing_id, "draft")
             await self.check(connection, MailingDraft.model_validate_json(row["draft"]))

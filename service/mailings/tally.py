@@ -95,9 +95,9 @@ class Pace:
         elif now - self.marks[1][0] >= every:
             self.marks = [self.marks[1], (now, attempted)]
 
-    def rate(self, now: float, attempted: int) -> float | None:
-        """Attempted a second of late; None: too early to tell."""
-        if not self.marks or now - self.marks[0][0] < 1.0:
+    def rate(self, now: float, attempted: int, least: float = 1.0) -> float | None:
+        """Attempted a second of late; None: it is less than `least` seconds that it goes on."""
+        if not self.marks or now - self.marks[0][0] < least:
             return None
         at, before = self.marks[0]
         return max(0.0, (attempted - before) / (now - at))

@@ -14,7 +14,7 @@ import asyncpg
 from service.audience import segments
 from service.audience.people import Person
 from service.audience.segments import NO_ZONE
-from service.contract import ContractError, NotificationRequest
+from service.contract import NotificationRequest
 from service.db.database import Connection
 from service.db.ids import uuid7
 from service.delivery.ending import record
@@ -88,7 +88,7 @@ class Turn:
         try:
             request = request_of(draft, ANY_SIZE)
             version = await usable_version(self.connection, self.planner, draft, request)
-        except (ContractError, MailingRefused) as error:
+        except MailingRefused as error:
             self.changes |= {"status": "failed", "reason": str(error), "ended_at": self.now, "look_at": None}
             return
         notification_id = uuid7()

@@ -49,6 +49,9 @@ async def upload(database: Database, chunks: AsyncIterator[bytes]) -> Uploaded:
     for record in records.end():
         rows.read(record)
     await _store(database, uploaded, rows.take())
+    if rows.read_none:
+        problem = f"has no rows; accepted: a header with {COLUMN}, or an id on each line"
+        raise ContractError([FieldProblem(field="", problem=problem, code="empty")])
     async with database.connection() as connection:
         await connection.execute(
             "UPDATE audience_list SET members = $2 WHERE id = $1", uploaded.list_id, uploaded.members
@@ -92,6 +95,10 @@ class _Rows:
         if len(value) > EXTERNAL_ID_MAX_CHARS or not value.isprintable():
             raise _wrong(record, f"is no id; accepted: 1 to {EXTERNAL_ID_MAX_CHARS} characters on one line")
         self.ids.append(value)
+
+    @property
+    def read_none(self) -> bool:
+        return self._column is None
 
     def take(self) -> list[str]:
         ids, self.ids = self.ids, []

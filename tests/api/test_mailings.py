@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import urllib.request
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from tests.api.conftest import Call, Get, problem_of
-from tests.support.service import API_KEY, Service
+from tests.support.service import API_KEY, ROOT, Service
 from tests.support.waiting import wait_blocking
 
 
@@ -106,6 +108,32 @@ def test_the_stream_ends_with_the_mailing(call: Call, service: Service, crowd: l
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
     assert events[-1]["status"] == "finished"
     assert events[-1]["sent"] == 2
+
+
+def test_the_command_line_draws_it(call: Call, service: Service, crowd: list[str]) -> None:
+    path = _create(call, _draft(crowd))
+    call("POST", f"{path}/start")
+    command = [sys.executable, "-m", "service", "mailing", "watch"]
+
+    def watch(mailing_id: str) -> "subprocess.CompletedProcess[str]":
+        options = ["--url", service.url, "--key", API_KEY]
+        return subprocess.run(
+            [*command, mailing_id, *options],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=60,
+        )
+
+    drawn = watch(path.rpartition("/")[2])
+    assert drawn.returncode == 0, drawn.stderr
+    lines = {line.split()[0]: line.split()[-1] for line in drawn.stdout.splitlines() if line.split()}
+    assert (lines["made"], lines["sent"], lines["suppressed"]) == ("3/3", "2/3", "1/3")
+    assert "finished" in drawn.stdout
+    unknown = watch(str(uuid4()))
+    assert unknown.returncode == 1
+    assert "no mailing has the id" in unknown.stderr
 
 
 def test_a_preview_counts_forecasts_and_renders(call: Call, crowd: list[str]) -> None:
