@@ -107,6 +107,16 @@ UPDATE delivery SET status = 'cancelled', finished_at = now(), error_kind = NULL
 WHERE id IN ({_OURS} LIMIT $4 FOR UPDATE OF d SKIP LOCKED)
 RETURNING id
 """  # noqa: S608 - constants only
+# Escalations of what was sent: no count comes to them. Only what is held is due so late, so that the
+# index of what is due finds them.
+HELD_ESCALATIONS = f"""
+SELECT d.id FROM delivery d
+WHERE d.status = 'queued' AND d.sender = ANY($2::text[]) AND d.priority = $3 AND {HELD}
+  AND d.notification_id = $1 AND d.position > 0 ORDER BY d.id LIMIT $4
+"""  # noqa: S608 - constants only
+NO_MORE_ESCALATIONS = """
+UPDATE delivery SET escalate_at = NULL WHERE escalate_at IS NOT NULL AND notification_id = $1
+"""
 CANCEL_FOLLOWING = """
 UPDATE delivery SET status = 'cancelled', finished_at = now(), error_kind = NULL, error_code = NULL, error_text = NULL
 WHERE id = ANY($1::bigint[]) AND status = 'queued' RETURNING id

@@ -143,7 +143,7 @@ class Turn:
             return
         await self._put_off(parts, hours, capped=draft.rate is not None)
         slots = Slots(draft.rate, self.row["next_slot"], self.now, self.settings.cap_ahead_seconds)
-        await self._release(standing.ready, slots)
+        await self._release([*standing.ready, *await self._held_escalations(draft)], slots)
         part = self._next_part(left, hours)
         room = min(self._room(draft, standing), slots.left)
         more = part is not None and room > 0
@@ -232,8 +232,17 @@ class Turn:
         some = list(ready)[: slots.left]
         if some:
             await self.connection.execute(queries.RELEASE, some, [slots.take() for _ in some])
-            # They are of whatever senders the deliveries name: all may have to look.
-            self.senders |= set(self.planner.senders)
+            self.senders |= self._all_senders()  # whichever the deliveries name
+
+    async def _held_escalations(self, draft: MailingDraft) -> list[int]:
+        if draft.content.escalate_after is None:
+            return []
+        known = (self.row["notification_id"], list(self._all_senders()), draft.content.priority.lane)
+        rows = await self.connection.fetch(queries.HELD_ESCALATIONS, *known, CANCEL_ROWS)
+        return [row["id"] for row in rows]
+
+    def _all_senders(self) -> set[str]:
+        return {name for name, sender in self.planner.senders.items() if sender.off_reason is None}
 
     def _next_part(self, left: Sequence[asyncpg.Record], hours: Hours) -> asyncpg.Record | None:
         """Of the zones where it may go out now that which closes first; when all are done, who moved."""
@@ -325,11 +334,15 @@ class Turn:
     async def _clear(self) -> None:
         """Cancelled: what waits ends, a batch at a time; then nothing has to be held any more."""
         standing = await self._count()
+        draft = MailingDraft.model_validate_json(self.row["draft"])
+        if draft.content.escalate_after is not None:
+            await self.connection.execute(queries.NO_MORE_ESCALATIONS, self.row["notification_id"])
+        following = [*standing.ready, *await self._held_escalations(draft)]
         cancelled = await self.connection.fetch(queries.CANCEL_ROWS, *self._rows(), CANCEL_ROWS)
-        cancelled += await self.connection.fetch(queries.CANCEL_FOLLOWING, list(standing.ready))
+        cancelled += await self.connection.fetch(queries.CANCEL_FOLLOWING, following)
         ids = [row["id"] for row in cancelled]
         self.senders |= await record(self.connection, ids, "cancelled", transports=self.transports)
-        if standing.open:
+        if standing.open or cancelled:
             self.changes["look_at"] = self.now + (_SOON if cancelled else _ACTIVE)
             return
         await let_go(self.connection, self.row["notification_id"])

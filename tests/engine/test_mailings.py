@@ -316,3 +316,40 @@ async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
     for table in ("delivery", "notification"):
         assert await bench.database.pool.fetchval(f"SELECT count(*) FROM {table}") == 0
     assert (await mailing.tally(mailing_id)).sent == 30
+
+
+async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_all(begin: Begin) -> None:
+    tg, hook = ScriptedSender(), ScriptedSender("WEBHOOK")
+    bench, mailing = await begin(tg, hook)
+    await people(
+        bench, **{f"p{n}": {"contacts": contacts(("TG", f"a{n}"), ("WEBHOOK", f"w{n}"))} for n in range(2)}
+    )
+    later = {"contacts": contacts(("TG", "late"), ("WEBHOOK", "w")), "time_zone": "UTC"}
+    quiet = datetime.now(UTC)
+    later["quiet_hours"] = f"{quiet:%H:%M}-{quiet - timedelta(hours=1):%H:%M}"
+    await people(bench, late=later)
+    mailing_id = await mailing.start(content={"body": "b", "sender": ["TG", "WEBHOOK"], "escalate_after": 60})
+    await wait_until(lambda: len(tg.calls) == 2)
+
+    async def escalating() -> bool:
+        return await count("escalate_at IS NOT NULL") == 2
+
+    async def count(condition: str) -> int:
+        return int(await bench.database.pool.fetchval(f"SELECT count(*) FROM delivery WHERE {condition}"))
+
+    await wait_until(escalating)
+    await mailing.mailings.pause(mailing_id, "")
+    await bench.database.pool.execute("UPDATE delivery SET escalate_at = now() WHERE address = 'a0'")
+
+    async def held() -> bool:
+        return await count("position = 1 AND status = 'queued' AND due_at > now() + interval '1 year'") == 1
+
+    await wait_until(held)
+    assert hook.calls == []
+    await mailing.mailings.resume(mailing_id)
+    await wait_until(lambda: [call.address for call in hook.calls] == ["w0"])
+    await mailing.mailings.cancel(mailing_id)
+    await mailing.until(mailing_id, "cancelled")
+    assert await count("escalate_at IS NOT NULL") == 0
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.cancelled) == (2, 1)
