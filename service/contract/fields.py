@@ -53,7 +53,8 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WholeNumber = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+# After the bounds of a strict integer, which a schema would lose otherwise.
+WHOLE = BeforeValidator(_whole)
 SenderName = Annotated[str, Field(min_length=1, max_length=SENDER_MAX_CHARS, pattern=LINE)]
 Address = Annotated[str, Field(min_length=1, max_length=ADDRESS_MAX_CHARS, pattern=LINE)]
 RequestId = Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)]

@@ -265,12 +265,14 @@ async def _count(
     for shot, result in zip(shots, results, strict=True):
         runs[shot.rule.id] += shot.counts
         errors[shot.rule.id] = None if result.error is None else clean(result.error)
-    used_up = [rule.runs_left is not None and runs[key] >= rule.runs_left for key, rule in rules.items()]
     ids = list(rules)
+    used_up = [rule.runs_left is not None and runs[key] >= rule.runs_left for key, rule in rules.items()]
+    over = [key for key, rule in rules.items() if (end := rule.draft.end_at) is not None and end <= now]
+    over += [key for key, used in zip(ids, used_up, strict=True) if used]
     await connection.execute(
         queries.RAN, ids, [runs[key] for key in ids], [errors[key] for key in ids], now, used_up
     )
-    await connection.execute(queries.END, ids, [key for key, used in zip(ids, used_up, strict=True) if used])
+    await connection.execute(queries.END, ids, over)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[
 RETURNING id
 """
 
-# What was fired counts; what ran last decides what the trigger shows. A trigger ends when its runs are used up
-# or, unless it waits for events, when nothing waits any more.
+# What was fired counts; what ran last decides what the trigger shows. A trigger ends when nothing waits any more;
+# one that waits for events or for people only when its runs are used up or its time is over ($2), too.
 RAN = """
 WITH ran AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $5::boolean[])
@@ -69,7 +69,8 @@ FROM ran g WHERE t.id = g.id
 """
 END = """
 UPDATE trigger t SET state = CASE WHEN t.error IS NULL THEN 'finished' ELSE 'failed' END
-WHERE t.id = ANY($1::uuid[]) AND t.state = 'active' AND (t.kind <> 'event' OR t.id = ANY($2::uuid[]))
+WHERE t.id = ANY($1::uuid[]) AND t.state = 'active'
+  AND (t.kind NOT IN ('event', 'recipient-cron') OR t.id = ANY($2::uuid[]))
   AND NOT EXISTS (SELECT 1 FROM trigger_due d WHERE d.trigger_id = t.id)
 """
 

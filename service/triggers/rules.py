@@ -19,7 +19,7 @@ from pydantic import (
 
 from service.content.drafts import storable
 from service.contract import EventName, UtcDatetime
-from service.contract.fields import LINE, WholeNumber
+from service.contract.fields import LINE, WHOLE
 
 YEAR_SECONDS = 366 * 24 * 3600
 PATH = r"^(recipient|event|id|data(\.[^.\x00-\x1f\x7f]{1,100}){1,8})$"
@@ -62,7 +62,7 @@ class Interval(_Strict):
     """Every so many seconds from `start_at` on, or from when the trigger was made."""
 
     kind: Literal["interval"]
-    every_seconds: Annotated[WholeNumber, Field(ge=1, le=YEAR_SECONDS)]
+    every_seconds: Annotated[int, Field(strict=True, ge=1, le=YEAR_SECONDS), WHOLE]
 
 
 class CronSchedule(_Strict):
@@ -194,7 +194,7 @@ class TriggerDraft(_Strict):
     misfire: Misfire = Misfire()
     start_at: UtcDatetime | None = Field(None, description="No occurrence before")
     end_at: UtcDatetime | None = Field(None, description="No occurrence after")
-    max_runs: Annotated[WholeNumber, Field(ge=1, le=2**53)] | None = Field(
+    max_runs: Annotated[int, Field(strict=True, ge=1, le=2**53), WHOLE] | None = Field(
         None, description="Occurrences that are fired at most"
     )
     jitter_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(

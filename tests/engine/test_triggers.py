@@ -9,6 +9,7 @@ import pytest
 
 from service.contract import DomainEvent
 from service.triggers.events import Arrived
+from service.triggers.rules import TriggerDraft
 from service.triggers.store import NameTakenError
 from service.triggers.timing import Clock
 from tests.engine.conftest import ScriptedSender, StartBench
@@ -169,8 +170,6 @@ async def test_catching_up_goes_in_bounded_steps(bench: TriggerBench) -> None:
 
 
 async def test_years_of_downtime_cost_no_walk_through_every_minute() -> None:
-    from service.triggers.rules import TriggerDraft
-
     draft = TriggerDraft.model_validate(
         {
             "name": "x",
@@ -270,8 +269,6 @@ async def test_a_pause_comes_before_what_is_asked_for(bench: TriggerBench) -> No
 
 
 async def test_a_change_decides_anew_when_it_fires_next(bench: TriggerBench) -> None:
-    from service.triggers.rules import TriggerDraft
-
     trigger = await bench.make(HOURLY)
     await bench.pass_time(minutes=90)
     action = {"notification": {"body": "changed", "sender": "TG"}}
@@ -484,3 +481,76 @@ async def test_recipient_and_params_come_from_the_event(bench: TriggerBench) -> 
     await bench.happen("order.paid", recipient="nobody", data={"order": {"id": 1}})
     errors = [run["error"] for run in await bench.runs(trigger)][1:]
     assert errors == ["the event has no data.order.id", "to.recipient: 'nobody' is not a recipient"]
+
+
+# --- each recipient's own clock ----------------------------------------------------------------------
+
+EVERYBODY = {
+    "mailing": {"name": "news", "content": {"body": "news", "sender": "TG"}, "audience": {"everyone": True}}
+}
+AT_NINE = {"kind": "recipient-cron", "expression": "0 9 * * *"}
+
+
+async def _person(bench: TriggerBench, external_id: str, zone: str | None) -> None:
+    await bench.database.pool.execute(
+        """INSERT INTO recipient (external_id, zone, attributes, muted, created_at, updated_at)
+        VALUES ($1, $2, '{}', false, now(), now())""",
+        external_id,
+        zone,
+    )
+
+
+async def _mailings(bench: TriggerBench) -> list[tuple[datetime, list[str]]]:
+    rows = await bench.database.pool.fetch(
+        """SELECT r.occurrence, m.only_zones FROM trigger_run r JOIN mailing m ON m.id = r.mailing_id
+        ORDER BY r.occurrence"""
+    )
+    return [(row["occurrence"], sorted(row["only_zones"])) for row in rows]
+
+
+async def test_nine_by_each_recipients_clock(bench: TriggerBench) -> None:
+    for number, zone in enumerate((None, "Europe/Moscow", "Asia/Tokyo", "Asia/Tokyo", "UTC")):
+        await _person(bench, str(number), zone)
+    trigger = await bench.make(AT_NINE, action=EVERYBODY)
+    shown = await bench.triggers.preview(
+        TriggerDraft.model_validate({"name": "x", "schedule": AT_NINE, "action": EVERYBODY}), None, 4
+    )
+    assert [zone for zone, _ in shown] == ["Asia/Tokyo", "Europe/Moscow", "UTC", "Asia/Tokyo"]
+    await bench.pass_time(hours=23)
+    (tokyo, moscow, utc) = moments("2027-01-01T00:00:00", "2027-01-01T06:00:00", "2027-01-01T09:00:00")
+    expected = [(moscow, ["Europe/Moscow"]), (utc, ["", "UTC"])]
+    assert await _mailings(bench) == expected
+    await bench.pass_time(hours=2)
+    assert (await _mailings(bench))[2:] == [(tokyo + timedelta(days=1), ["Asia/Tokyo"])]
+    assert [run["zone"] for run in await bench.runs(trigger)] == ["Europe/Moscow", "UTC", "Asia/Tokyo"]
+
+
+async def test_zones_come_and_go_with_the_audience(bench: TriggerBench) -> None:
+    await _person(bench, "1", "Europe/Moscow")
+    trigger = await bench.make(AT_NINE, action=EVERYBODY)
+    await bench.pass_time(minutes=1)
+    assert await bench.upkeep.look_up_zones() == 0
+    await _person(bench, "2", "Asia/Tokyo")
+    await bench.database.pool.execute("DELETE FROM recipient WHERE external_id = '1'")
+    bench.now += timedelta(minutes=10)
+    assert await bench.upkeep.look_up_zones() == 1
+    await bench.pass_time(days=1)
+    assert [run["zone"] for run in await bench.runs(trigger)] == ["Asia/Tokyo"]
+    await bench.database.pool.execute("DELETE FROM recipient")
+    assert await bench.upkeep.look_up_zones() == 1
+    await _person(bench, "3", "UTC")
+    bench.now += timedelta(minutes=11)
+    assert await bench.upkeep.look_up_zones() == 1
+    await bench.pass_time(days=1)
+    assert [run["zone"] for run in await bench.runs(trigger)] == ["Asia/Tokyo", "UTC"]
+
+
+async def test_a_mailing_that_cannot_go_out_is_a_failed_run(bench: TriggerBench) -> None:
+    action = {"mailing": {**EVERYBODY["mailing"], "content": {"template": "none"}}}
+    broken = await bench.make(HOURLY, "broken", action=action)
+    good = await bench.make(HOURLY, "good")
+    await bench.pass_time(hours=1)
+    (run,) = await bench.runs(broken)
+    assert (run["outcome"], run["mailing_id"]) == ("failed", None)
+    assert "none" in run["error"]
+    assert await bench.notifications(good) == 1
