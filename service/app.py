@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 
@@ -17,7 +18,7 @@ from service.api import ApiDeps, create_api
 from service.audience.people import QuietHours
 from service.content.localisation import Localisation, locales_folder
 from service.content.rendering import Renderer
-from service.db.database import OUTAGE, Database
+from service.db.database import OUTAGE, Connection, Database
 from service.db.migrate import migrate
 from service.delivery.engine import Engine
 from service.delivery.gauges import gauge_reader
@@ -25,9 +26,16 @@ from service.delivery.metrics import Metrics
 from service.delivery.planning import Defaults, Planner
 from service.delivery.wording import Wording
 from service.health import Health, PartHealth, Probe
+from service.mailings.runner import Runner
+from service.mailings.store import Mailings
 from service.senders import build_senders
 from service.settings import AudienceSettings, Settings
 from service.transports import Transport, build_transports, configured_transports
+from service.triggers.events import Events
+from service.triggers.firing import Firing
+from service.triggers.making import Maker
+from service.triggers.store import Triggers
+from service.triggers.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +43,21 @@ GC_ALLOCATIONS = 50_000
 """Messages make much garbage and few cycles: looking for cycles after every 700 objects costs a tenth."""
 STARTING = "it is starting; its messages wait"
 CONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+
+class HasProblem(Protocol):
+    """Something that says what is wrong with it; empty: nothing."""
+
+    @property
+    def problem(self) -> str: ...
+
+
+class TriggerPart(Protocol):
+    """Something that runs beside the engine."""
+
+    def start(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class App:
@@ -76,11 +99,51 @@ class App:
         )
         self.intake = self.engine.intake
         self.operations = self.engine.operations
-        self.transports: list[Transport] = build_transports(settings, self.intake) if works else []
+        self.mailings = Mailings(self.database, self._planner, self.intake.bounds)
+        self._mailing_runner = Runner(
+            self.database,
+            self._planner,
+            self.engine.wakeups,
+            settings=settings.mailings,
+            retention_days=settings.delivery.retention_days,
+            transports=configured_transports(settings),
+            look=self.engine.look,
+        )
+        self._build_triggers()
+        self.transports: list[Transport] = (
+            build_transports(settings, self.intake, self.events) if works else []
+        )
         self._consuming: list[asyncio.Task[None]] = []
         self.keys = ApiKeys(self.database)
         self._register_health()
         self.api = self._build_api()
+
+    def _build_triggers(self) -> None:
+        """What is due is fired where the clock is watched or, through RabbitMQ, in any worker."""
+        settings, random = self.settings.triggers, Random()  # noqa: S311 - spreads retries, guards nothing
+        zone = self.settings.audience.time_zone
+        maker = Maker(
+            self.intake,
+            retry_delays=settings.retry_delays_seconds,
+            make_mailing=self.mailings.make,
+            default_zone=zone,
+            random=random,
+        )
+        self.firing = Firing(self.database, maker, settings, random=random)
+        self.events = Events(self.database, maker)
+        self.triggers = Triggers(self.database, default_zone=zone, due_at=self.firing.due_at)
+        # Taskiq is loaded late, since a process that only serves HTTP has no use for it.
+        self._clock: HasProblem | None = None
+        self._trigger_parts: list[TriggerPart] = [self.firing]
+        if "scheduler" in self.settings.process.roles:
+            from service.triggers.schedule import TriggerClock  # noqa: PLC0415
+
+            self._clock = clock = TriggerClock(self.firing, settings, self.settings.rabbit)
+            self._trigger_parts += [Upkeep(self.database, self.triggers, settings), clock]
+        if "worker" in self.settings.process.roles and self.settings.rabbit.host is not None:
+            from service.triggers.schedule import RabbitFirings  # noqa: PLC0415
+
+            self._trigger_parts.append(RabbitFirings(self.firing, settings, self.settings.rabbit))
 
     def _build_api(self) -> FastAPI:
         deps = ApiDeps(
@@ -88,6 +151,11 @@ class App:
             database=self.database,
             intake=self.intake,
             operations=self.operations,
+            mailings=self.mailings,
+            planner=self._planner,
+            triggers=self.triggers,
+            firing=self.firing,
+            events=self.events,
             senders=self.senders,
             health=self.health,
             metrics=self.metrics,
@@ -140,6 +208,10 @@ class App:
         admin = self.settings.auth.admin_api_key
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
+        if "worker" in self.settings.process.roles:
+            self._mailing_runner.start()
+        for part in self._trigger_parts:
+            part.start()
         self._consuming = [
             asyncio.create_task(transport.run(), name=f"{transport.name} intake")
             for transport in self.transports
@@ -149,6 +221,9 @@ class App:
     async def stop(self) -> None:
         """Stop taking in, drain, report, disconnect."""
         await asyncio.gather(*(transport.stop_intake() for transport in self.transports))
+        for part in reversed(self._trigger_parts):
+            await part.close()
+        await self._mailing_runner.close()
         await self.engine.stop()
         await asyncio.gather(*(transport.close() for transport in self.transports))
         for task in self._consuming:
@@ -181,6 +256,8 @@ class App:
         self.health.register("database", database, required=True)
         for transport in self.transports:
             self.health.register(transport.name, _transport_probe(transport), required=False)
+        if self._clock is not None:
+            self.health.register("triggers", _clock_probe(self._clock), required=False)
         for name in self.engine.senders:
             self.health.register(f"sender {name}", self._sender_probe(name), required=False)
 
@@ -212,6 +289,13 @@ def _defaults(settings: AudienceSettings) -> Defaults:
 def _transport_probe(transport: Transport) -> Probe:
     async def probe() -> PartHealth:
         return PartHealth("ok" if transport.ready else "degraded", transport.detail)
+
+    return probe
+
+
+def _clock_probe(clock: HasProblem) -> Probe:
+    async def probe() -> PartHealth:
+        return PartHealth("degraded" if clock.problem else "ok", clock.problem)
 
     return probe
 

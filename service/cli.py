@@ -22,6 +22,8 @@ keys = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 cli.add_typer(keys, name="keys")
 templates = typer.Typer(no_args_is_help=True, help="Templates: check, export, import, preview.")
 cli.add_typer(templates, name="templates")
+mailing = typer.Typer(no_args_is_help=True, help="Mailings: watch.")
+cli.add_typer(mailing, name="mailing")
 
 Url = Annotated[str, typer.Option(envvar="NOTIFICATIONS_URL", help="Address of a running service")]
 Key = Annotated[str, typer.Option(envvar="NOTIFICATIONS_API_KEY", help="API key for it")]
@@ -241,6 +243,20 @@ def preview_template(
     typer.echo("\n".join(_call(url, key, f"/v1/templates/{name}/preview", body)["texts"]))
 
 
+@mailing.command("watch")
+def watch_mailing(mailing_id: str, url: Url = LOCAL, key: Key = "") -> None:
+    """Draw a mailing's progress until it has ended. Fails unless it was finished."""
+    from service.remote import RemoteError, events
+    from service.watching import draw
+
+    try:
+        status = draw(events(url, key, f"/v1/mailings/{mailing_id}/progress/stream"))
+    except RemoteError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if status == "finished" else 1)
+
+
 async def _check_all(drafts: "dict[str, TemplateDraft]") -> "list[tuple[str, Finding]]":
     from service.content.checking import Checker
     from service.content.rendering import Renderer
@@ -343,32 +359,13 @@ def _with_keys(work: "Callable[[ApiKeys], Awaitable[T]]") -> "T":
 
 
 def _call(url: str, key: str, path: str, body: dict[str, Any] | None, method: str = "POST") -> Any:
-    import json
-    import urllib.error
-    import urllib.request
-
-    if not url.startswith(("http://", "https://")):
-        raise typer.BadParameter(f"{url!r} is no web address")
-    headers = {"X-API-Key": key, "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url.rstrip("/") + path, data, headers, method=method)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        typer.echo(_reason(error.read()) or str(error), err=True)
-    except OSError as error:
-        typer.echo(f"{url} does not answer: {error}", err=True)
-    raise typer.Exit(1)
-
-
-def _reason(problem: bytes) -> str | None:
-    import json
+    from service.remote import RemoteError, call
 
     try:
-        return str(json.loads(problem)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return None
+        return call(url, key, path, body, method)
+    except RemoteError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
 
 
 def _print_welcome(settings: "Settings", first_key: str | None) -> None:

@@ -140,6 +140,32 @@ class NotRendered(DomainError):
     status, code, title = 409, "not_rendered", "The template cannot be rendered like this"
 
 
+class TriggerRefused(DomainError):
+    """A rule whose parts do not go together; `problems` says which."""
+
+    status, code, title = 409, "trigger_refused", "The parts of the trigger do not go together"
+
+    def __init__(self, problems: "Sequence[FieldProblem]" = ()) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in problems), problems=problems)
+
+
+class NameTaken(DomainError):
+    status, code, title = 409, "name_taken", "The name is in use"
+
+
+class MailingRefused(DomainError):
+    """A well-formed mailing that cannot go out as it is; `problems` says why."""
+
+    status, code, title = 409, "mailing_refused", "The mailing cannot go out as it is"
+
+    def __init__(self, problems: "Sequence[FieldProblem]" = ()) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in problems), problems=problems)
+
+
+class MailingState(DomainError):
+    status, code, title = 409, "mailing_state", "The mailing is not in a state for that"
+
+
 class BodyTooLarge(DomainError):
     status, code, title = 413, "body_too_large", "The request body is too large"
 

@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-Role = Literal["api", "worker"]
+Role = Literal["api", "worker", "scheduler"]
 
 
 def _env(prefix: str) -> SettingsConfigDict:
@@ -60,6 +60,9 @@ class RabbitSettings(BaseSettings):
     password: SecretStr = SecretStr("guest")
     vhost: str = "/"
     queue_name: str = Field("notifications", min_length=1, max_length=200)
+    events_queue_name: str = Field(
+        "notifications.domain-events", min_length=1, max_length=200, description="Events that triggers wait for"
+    )
     prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
 
     @property
@@ -77,6 +80,9 @@ class KafkaSettings(BaseSettings):
 
     bootstrap_servers: str | None = None
     topic: str = Field("notifications", min_length=1, max_length=249)
+    events_topic: str = Field(
+        "notifications.domain-events", min_length=1, max_length=249, description="Events that triggers wait for"
+    )
     group_id: str = Field("notifications-service", min_length=1)
     batch_max_records: int = Field(500, ge=1, le=10_000)
 
@@ -201,6 +207,37 @@ class TemplateSettings(BaseSettings):
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+class TriggerSettings(BaseSettings):
+    """Triggers and their clock, which looks once a second."""
+
+    model_config = _env("TRIGGERS_")
+
+    ahead_seconds: float = Field(2.0, ge=1, le=60, description="What is due so soon is read")
+    ahead_rows: int = Field(2_000, ge=1, le=50_000, description="Most due occurrences read at a time")
+    batch_rows: int = Field(100, ge=1, le=5_000, description="Most occurrences fired in one transaction")
+    resend_seconds: float = Field(
+        10.0, ge=1, description="An occurrence that was due and not fired is asked for again after this"
+    )
+    catch_up_runs: int = Field(20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step")
+    retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (60, 300, 1800)
+    run_retention_days: float = Field(90.0, gt=0, description="The history of runs is kept so long")
+    event_retention_days: float = Field(
+        7.0, gt=0, description="A repeated event is known by its id for so long"
+    )
+    zones_seconds: float = Field(
+        600.0, gt=0, description="After this the zones of an audience are looked up again"
+    )
+    housekeeping_seconds: float = Field(60.0, gt=0, description="Pause between retention checks")
+    send_timeout_seconds: float = Field(
+        2.0, gt=0, description="RabbitMQ has so long to take a due occurrence; then it is fired here"
+    )
+
+    @field_validator("retry_delays_seconds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 class AudienceSettings(BaseSettings):
     """What counts for recipients who say nothing else."""
 
@@ -231,6 +268,24 @@ class AudienceSettings(BaseSettings):
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+class MailingSettings(BaseSettings):
+    """How mailings are walked and watched."""
+
+    model_config = _env("MAILINGS_")
+
+    rows_ahead: int = Field(2_000, ge=10, le=100_000, description="Deliveries made ahead of the senders")
+    rows_later: int = Field(
+        20_000, ge=10, le=1_000_000, description="Deliveries that wait for a time of their own, as quiet hours"
+    )
+    batch_people: int = Field(500, ge=10, le=5_000, description="Deliveries made in one transaction")
+    poll_seconds: float = Field(5.0, gt=0, description="Longest wait before mailings are looked at again")
+    cap_ahead_seconds: float = Field(
+        2.0, gt=0, le=60, description="How far ahead slots of a mailing's own rate are given out"
+    )
+    stream_seconds: float = Field(1.0, gt=0, description="Pause between two looks of a progress stream")
+    heartbeat_seconds: float = Field(15.0, gt=0, description="A progress stream says something at least so often")
+
+
 class LinkSettings(BaseSettings):
     """Signed links, as those to unsubscribe."""
 
@@ -256,7 +311,7 @@ class ProcessSettings(BaseSettings):
 
     model_config = _env("")
 
-    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker")
+    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "scheduler")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
@@ -283,5 +338,7 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
+    mailings: MailingSettings = Field(default_factory=MailingSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
+    triggers: TriggerSettings = Field(default_factory=TriggerSettings)

@@ -13,7 +13,10 @@ from service.api import (
     audit,
     contacts,
     deliveries,
+    events,
     keys,
+    mailing_forecast,
+    mailings,
     notifications,
     observing,
     recipients,
@@ -22,6 +25,7 @@ from service.api import (
     senders,
     templates,
     topics,
+    triggers,
     unsubscribe,
 )
 from service.api.deps import ApiDeps
@@ -59,7 +63,11 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             recipients,
             contacts,
             topics,
+            events,
+            triggers,
             templates,
+            mailings,
+            mailing_forecast,
             keys,
             audit,
         ):
@@ -74,7 +82,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
         rules={
             recipients_import.PATH: BodyRule(
                 deps.settings.audience.import_max_bytes, recipients_import.MEDIA_TYPES
-            )
+            ),
+            mailings.UPLOAD_PATH: BodyRule(deps.settings.audience.import_max_bytes, mailings.UPLOAD_TYPES),
         },
     )
     complete_openapi(

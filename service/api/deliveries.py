@@ -4,13 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.views import DeliveryDetail, DeliveryView, Status
 from service.contract import Address, SenderName, UtcDatetime
+from service.contract.fields import WHOLE
 from service.delivery.listing import DeadFilter, DeliveryFilter
 from service.delivery.operations import DeadLetterFilter
 from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMediaType
@@ -18,13 +19,7 @@ from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMe
 # What every reader of JSON keeps exact.
 _BIGGEST_ID = 2**53 - 1
 
-
-def _whole(value: object) -> object:
-    """JSON has one kind of number: 5.0 is an integer there."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000), BeforeValidator(_whole)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000), WHOLE]
 ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 router = APIRouter(tags=["deliveries"])

@@ -25,11 +25,16 @@ from service.delivery.intake import Intake
 from service.delivery.listing import Listing
 from service.delivery.metrics import Metrics
 from service.delivery.operations import Operations
+from service.delivery.planning import Planner
 from service.delivery.wording import Wording
 from service.errors import MissingScope
 from service.health import Health
+from service.mailings.store import Mailings
 from service.senders.base import BaseSender
 from service.settings import Settings
+from service.triggers.events import Events
+from service.triggers.firing import Firing
+from service.triggers.store import Triggers
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class ApiDeps:
     database: Database
     intake: Intake
     operations: Operations
+    mailings: Mailings
+    planner: Planner
+    triggers: Triggers
+    firing: Firing
+    events: Events
     senders: Mapping[str, BaseSender]
     health: Health
     metrics: Metrics

@@ -3,6 +3,7 @@
 Plain ASGI, since every request pays for it. The caller is left in `scope["principal"]`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class BodyRule:
 class Gate:
     """Wraps the application. A body that is larger than its rule allows is refused, and never held beyond it.
 
-    `rules`: by path, for those calls that `rule` is not meant for.
+    `rules`: by path (a regular expression), for those calls that `rule` is not meant for.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Gate:
         self._app = app
         self._authenticator = authenticator
         self._rule = rule
-        self._rules = rules
+        self._rules = [(re.compile(path), special) for path, special in rules.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -61,13 +62,19 @@ class Gate:
         try:
             scope["principal"] = await self._principal(headers)
             if scope["method"] not in _WITHOUT_BODY:
-                rule = self._rules.get(scope["path"], self._rule)
+                rule = self._rule_of(scope["path"])
                 if _judge_body(headers, rule):
                     receive = _limited(receive, rule.max_bytes)
         except DomainError as error:
             await problem_response(error, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _rule_of(self, path: str) -> BodyRule:
+        for pattern, rule in self._rules:
+            if pattern.fullmatch(path):
+                return rule
+        return self._rule
 
     async def _principal(self, headers: dict[bytes, bytes]) -> Principal:
         api_key, authorization = headers.get(b"x-api-key"), headers.get(b"authorization")

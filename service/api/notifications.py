@@ -227,7 +227,7 @@ async def explain_notification(request: Request, deps: Deps, _caller: Producer) 
         suppressed=None if planned.suppressed is None else planned.suppressed.code,
         locale=None if planned.reader is None else planned.reader.locale,
         expires_at=notification.expires_at,
-        rendered=await _render(deps, notification, planned),
+        rendered=await previews_of(deps, notification, planned),
     )
 
 
@@ -321,7 +321,7 @@ def _result(answer: Accepted | Refusal | ContractError) -> dict[str, Any]:
     return {"accepted": False, "error": error.document(), **_NO_RECEIPT}
 
 
-async def _render(deps: ApiDeps, notification: NotificationRequest, planned: Plan) -> list[Preview]:
+async def previews_of(deps: ApiDeps, notification: NotificationRequest, planned: Plan) -> list[Preview]:
     content = content_of(notification, planned.template_version)
     states = await deps.operations.sender_states()
     previews = []

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.api.problems import Problem, documented
-from service.contract import NotificationBatch, NotificationRequest
+from service.contract import DomainEvent, NotificationBatch, NotificationRequest
 from service.errors import MissingScope, Unauthenticated, Unavailable
 from service.senders.base import BaseSender
 from service.settings import LimitSettings
@@ -37,12 +37,38 @@ _RECIPIENT = (
     "erase_recipient",
 )
 _TOPIC = ("get_topic", "put_topic", "list_subscribers", "subscribe_many", "delete_topic")
+_TRIGGER = (
+    "get_trigger",
+    "change_trigger",
+    "pause_trigger",
+    "resume_trigger",
+    "fire_trigger",
+    "preview_trigger",
+    "list_trigger_runs",
+    "delete_trigger",
+)
+_MAILING = (
+    "get_mailing",
+    "replace_mailing",
+    "start_mailing",
+    "pause_mailing",
+    "resume_mailing",
+    "cancel_mailing",
+    "approve_mailing",
+    "try_mailing",
+    "preview_mailing",
+    "mailing_results",
+    "mailing_progress",
+    "delete_mailing",
+)
 _LINKS = (
     ("/v1/notifications", "post", "202", "/id", "notification_id", _NOTIFICATION),
     ("/v1/senders/{name}/test", "post", "202", "/id", "notification_id", _NOTIFICATION),
+    ("/v1/mailings", "post", "201", "/id", "mailing_id", _MAILING),
     ("/v1/keys", "post", "201", "/id", "key_id", ("revoke_key",)),
     ("/v1/recipients/{external_id}", "put", "201", "/external_id", "external_id", _RECIPIENT),
     ("/v1/topics/{name}", "put", "201", "/name", "name", _TOPIC),
+    ("/v1/triggers", "post", "201", "/id", "trigger_id", _TRIGGER),
 )
 _SECURED = documented(Unauthenticated, MissingScope, Unavailable)
 
@@ -83,6 +109,7 @@ def _raw_schemas(senders: Mapping[str, BaseSender], limits: LimitSettings) -> di
     models: list[Any] = [
         (NotificationRequest, "validation"),
         (NotificationBatch, "validation"),
+        (DomainEvent, "validation"),
         (Problem, "serialization"),
     ]
     _, generated = models_json_schema(models, ref_template=_REF + "{model}")

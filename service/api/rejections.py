@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from service.api.deps import Deps, Manager, reading
+from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
@@ -109,6 +109,8 @@ async def replay_rejection(request: Request, deps: Deps, caller: Manager, reject
         try:
             answer = await deps.operations.replay(rejection_id, corrected)
         except ContractError as error:
+            if await _is_event(deps, rejection_id):
+                raise StillRejected("it came as an event; send it, corrected, to POST /v1/events") from None
             if corrected is None:
                 raise StillRejected(str(error), problems=error.problems) from None
             raise refusal_of(error) from None
@@ -118,6 +120,11 @@ async def replay_rejection(request: Request, deps: Deps, caller: Manager, reject
             raise error_of(answer)
         done["notification"] = str(answer.id)
     return receipt_response(answer)
+
+
+async def _is_event(deps: ApiDeps, rejection_id: UUID) -> bool:
+    row = await deps.listing.rejection(rejection_id)
+    return row is not None and row["source"].partition(":")[0].endswith("-events")
 
 
 def _text(raw: bytes) -> tuple[str, Literal["utf-8", "base64"]]:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, time
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -15,6 +16,8 @@ from sqlalchemy import (
     Text,
     Time,
     UniqueConstraint,
+    Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -40,6 +43,7 @@ class Recipient(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="recipient_quiet_pair"),
         UniqueConstraint("external_id", name="recipient_external_id"),
+        Index("recipient_zone", text("coalesce(zone, '')"), "id"),
     )
 
     id: int | None = Field(
@@ -128,3 +132,22 @@ class Mute(SQLModel, table=True):
     recipient_id: int = Field(sa_column=_recipient_id())
     category: str | None = Field(default=None, sa_column=Column(Text))
     sender: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class AudienceList(SQLModel, table=True):
+    """An uploaded list of people: whole once `members` is set, and of no use before."""
+
+    __tablename__ = "audience_list"
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    members: int | None = Field(default=None, sa_column=Column(BigInteger))
+    created_at: datetime = Field(sa_column=_time())
+
+
+class AudienceMember(SQLModel, table=True):
+    """A recipient is on an uploaded list. Who was erased since is on no page of it."""
+
+    __tablename__ = "audience_member"
+
+    list_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    recipient_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))

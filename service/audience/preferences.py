@@ -1,5 +1,6 @@
 """Whether and when a person wants to hear something. Pure: facts in, decision out."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +17,14 @@ SUPPRESSIONS = {
     CATEGORY_SENDER_MUTED: "the recipient muted this category at this sender",
 }
 """Every reason that `suppression` gives, in words."""
+
+
+NEVER_OPEN = "never_open"
+_LONGEST_SILENCE = timedelta(days=3)
+
+
+class NeverOpenError(ValueError):
+    """Quiet hours that leave no time of the day."""
 
 
 def suppression(person: Person, *, sender: str, category: str | None, critical: bool) -> str | None:
@@ -41,17 +50,31 @@ def quiet_until(quiet: QuietHours, zone: str, now: datetime) -> datetime | None:
     What counts is the clock on the wall: where it is set forward over the end, they end at that moment;
     where it is set back into them, they go on.
     """
-    place = _place(zone)
+    there = place(zone)
     moment = now.astimezone(UTC)
-    while quiet.hold_at((wall := moment.astimezone(place)).time()):
+    while quiet.hold_at((wall := moment.astimezone(there)).time()):
         ends_at = moment + _until(quiet, wall)
         # Nothing else than the end and a change of the clock can end them.
-        changed_at = _clock_change(place, moment, ends_at)
+        changed_at = _clock_change(there, moment, ends_at)
         moment = ends_at if changed_at is None else changed_at
     return None if moment == now else moment
 
 
-def _place(zone: str) -> ZoneInfo:
+def silent_until(hours: Sequence[QuietHours], zone: str, now: datetime) -> datetime | None:
+    """The moment (UTC) at which none of these hold any more; None: none holds at `now`.
+
+    Raises `NeverOpenError` where together they leave no time of the day.
+    """
+    moment = now.astimezone(UTC)
+    while ends := [end for quiet in hours if (end := quiet_until(quiet, zone, moment)) is not None]:
+        moment = max(ends)
+        if moment - now > _LONGEST_SILENCE:
+            raise NeverOpenError
+    return None if moment == now else moment
+
+
+def place(zone: str) -> ZoneInfo:
+    """The zone of that name; UTC where it is not known any more."""
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):  # stored where the list of zones was another

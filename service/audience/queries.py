@@ -23,6 +23,13 @@ SUBSCRIBERS = _PERSON.format(
     WHERE topic_id = (SELECT id FROM topic WHERE name = $1) AND recipient_id > $2
     ORDER BY recipient_id LIMIT $3) AS s JOIN recipient r ON r.id = s.recipient_id"""
 )
+
+
+def people_of(chosen: str) -> str:
+    """The same for the people whose ids a statement chooses, as `id`."""
+    return _PERSON.format(chosen=f"({chosen}) AS s JOIN recipient r ON r.id = s.id") + "ORDER BY r.id"
+
+
 TOPICS_EXIST = "SELECT name FROM topic WHERE name = ANY($1::text[])"
 DEACTIVATE = """
 UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = g.reason

@@ -3,6 +3,7 @@
 These models are the AsyncAPI contract.
 """
 
+from service.contract.event import EVENT_MAX_CHARS, DomainEvent, EventName, parse_event
 from service.contract.events import EventError, EventType, NotificationEvent, RejectedMessage
 from service.contract.fields import (
     ADDRESS_MAX_CHARS,
@@ -37,6 +38,7 @@ __all__ = [
     "CHAIN_MAX_SENDERS",
     "CROSS_FIELD_CODES",
     "DEFAULT_BOUNDS",
+    "EVENT_MAX_CHARS",
     "ID_MAX_CHARS",
     "NAME_MAX_CHARS",
     "SENDER_MAX_CHARS",
@@ -46,7 +48,9 @@ __all__ = [
     "Bounds",
     "Button",
     "ContractError",
+    "DomainEvent",
     "EventError",
+    "EventName",
     "EventType",
     "FieldProblem",
     "NotificationBatch",
@@ -59,6 +63,7 @@ __all__ = [
     "UtcDatetime",
     "field_problems",
     "parse_batch",
+    "parse_event",
     "parse_item",
     "parse_request",
     "problems_of",

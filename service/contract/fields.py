@@ -47,6 +47,14 @@ _INVISIBLE = r"\x00-\x20\x7f-\xa0\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205
 HTTPS = rf"^https?://[^{_INVISIBLE}]+$"
 NOT_BLANK = rf"[^{_INVISIBLE}]"
 
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is an integer there."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# After the bounds of a strict integer, which a schema would lose otherwise.
+WHOLE = BeforeValidator(_whole)
 SenderName = Annotated[str, Field(min_length=1, max_length=SENDER_MAX_CHARS, pattern=LINE)]
 Address = Annotated[str, Field(min_length=1, max_length=ADDRESS_MAX_CHARS, pattern=LINE)]
 RequestId = Annotated[str, Field(min_length=1, max_length=ID_MAX_CHARS, pattern=LINE)]

@@ -112,6 +112,7 @@ _PROBLEM_TEXTS = {
 _PATTERN_TEXTS = {NOT_BLANK: "is blank", LINE: "has control characters", HTTPS: "is not a web address"}
 _TIME_ERRORS = ("datetime_", "timezone_", "date_")
 _UNIONS = frozenset({"sender", "to"})
+_TAGGED_UNIONS = frozenset({"schedule"})
 _WRONG_KINDS = frozenset({"string_type", "tuple_type", "model_type"})
 
 Path = tuple[str | int, ...]
@@ -156,7 +157,7 @@ def _path(loc: Path, detail: ErrorDetails) -> Path:
     if not loc:
         field = detail.get("ctx", {}).get("field")
         return (field,) if field else ()
-    if loc[0] in _UNIONS:
+    if loc[0] in _UNIONS | _TAGGED_UNIONS:
         loc = loc[:1] + loc[2:]
     return tuple(step for step in loc if step != "[key]")
 

@@ -284,13 +284,8 @@ class NotificationRequest(_Strict):
 
     @field_validator("metadata", "params")
     @classmethod
-    def _portable(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {key: _portable(item) for key, item in value.items()}
-        except OverflowError:
-            raise PydanticCustomError(
-                "number_range", "has a number that no double can hold; accepted: up to ±1.7e308, no NaN"
-            ) from None
+    def _has_portable_numbers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return portable(value)
 
     def _judge_size(self, field: str, most: int) -> None:
         if (size := len(to_json(getattr(self, field)))) > most:
@@ -340,6 +335,16 @@ def _too_long(field: str, length: int, most: int) -> PydanticCustomError:
         "has {length} characters; accepted: at most {most}",
         {"field": field, "length": length, "most": most},
     )
+
+
+def portable(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with numbers as every reader of JSON takes them."""
+    try:
+        return {key: _portable(item) for key, item in value.items()}
+    except OverflowError:
+        raise PydanticCustomError(
+            "number_range", "has a number that no double can hold; accepted: up to ±1.7e308, no NaN"
+        ) from None
 
 
 def _portable(value: Any) -> Any:

@@ -15,6 +15,8 @@ MODELS = (
     "service.audience.models",
     "service.content.models",
     "service.delivery.models",
+    "service.mailings.models",
+    "service.triggers.models",
 )
 """The modules that define tables."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from service.db.database import TRANSIENT
+from service.db.database import TRANSIENT, Connection
 from service.delivery import queries
 from service.delivery.dedup import is_explicit
 from service.delivery.jobs import Job
@@ -20,6 +20,8 @@ from service.delivery.rows import Accepted, Entry, job_of_entry, repeat_of, requ
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
+
+_NO_LEASE = UUID(int=0)
 
 
 class Taker(Protocol):
@@ -118,9 +120,7 @@ class Acceptance:
         missing = [entry for entry in batch if entry.id not in made]
         for entry in batch:
             if entry.id in made:
-                suppressed = entry.plan.suppressed
-                reason = None if suppressed is None else suppressed.code
-                _answer(entry, Accepted(entry.id, entry.request.id, duplicate=False, suppressed=reason))
+                _answer(entry, _accepted(entry))
                 self._metrics.accepted(entry.source)
         await self._look_for(batch, made)
         self._on_written([entry for entry in batch if entry.id in made])
@@ -195,6 +195,36 @@ class Acceptance:
                 entry.dedup_key = entry.content_hash = None
                 again.append(entry)
         return again
+
+
+async def write_in(
+    connection: Connection, batch: Sequence[Entry], now: datetime, *, transports: Sequence[str]
+) -> list[Entry]:
+    """Write them within the caller's transaction, none of them leased, and answer. Returns those that are new."""
+    if not batch:
+        return []
+    *columns, extras = request_columns(batch, now, tell=bool(transports))
+    nobody = [False] * len(batch)
+    rows = await connection.fetch(
+        queries.INSERT_REQUESTS, *columns, nobody, nobody, list(transports), _NO_LEASE, 0.0, extras
+    )
+    made = {row["notification_id"] for row in rows}
+    for entry in batch:
+        if entry.id in made:
+            _answer(entry, _accepted(entry))
+    missing = [entry for entry in batch if entry.id not in made]
+    if missing:
+        keys = [entry.dedup_key for entry in missing]
+        first = {row["dedup_key"]: row for row in await connection.fetch(queries.FIND_REPEATED, keys, [])}
+        for entry in missing:
+            _answer(entry, repeat_of(first[entry.dedup_key]))
+    return [entry for entry in batch if entry.id in made]
+
+
+def _accepted(entry: Entry) -> Accepted:
+    suppressed = entry.plan.suppressed
+    reason = None if suppressed is None else suppressed.code
+    return Accepted(entry.id, entry.request.id, duplicate=False, suppressed=reason)
 
 
 def _answer(entry: Entry, answer: Accepted | Refusal) -> None:

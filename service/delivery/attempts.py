@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, cast
 
 from service.audience.people import QuietHours
-from service.audience.preferences import quiet_until
+from service.audience.preferences import silent_until
 from service.delivery.jobs import Job, Pause, Verdict, address_bucket
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
@@ -78,7 +78,7 @@ class TimeLimit:
 
 
 class Attempts:
-    """Makes them for one sender, any number at once. `may_send`: whether the sender works at this moment."""
+    """Makes them for one sender, any number at once. `may_send`: whether that may leave at this moment."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Attempts:
         metrics: Metrics,
         wording: Wording,
         random: Random,
-        may_send: Callable[[], bool],
+        may_send: Callable[[Job], bool],
     ) -> None:
         self._sender = sender
         self._ledger = ledger
@@ -115,7 +115,7 @@ class Attempts:
         loop = asyncio.get_running_loop()
         if job.expires_at is not None and job.expires_at <= datetime.now(UTC):
             return Attempt(_expired(job))
-        if not self._may_send() or loop.time() + self._limit_seconds > job.lease_ends:
+        if not self._may_send(job) or loop.time() + self._limit_seconds > job.lease_ends:
             return Attempt(untried(job))
         if job.spacing and loop.time() > job.slot + LATE_SECONDS:
             # It leaves later than its address's bucket was told.
@@ -173,7 +173,8 @@ def _quiet_seconds(job: Job, now: datetime) -> float:
     """How long its reader wants to be left alone. It was planned around that; a retry may have come later."""
     if job.reader is None or job.reader.quiet is None:
         return 0.0
-    until = quiet_until(QuietHours.parse(job.reader.quiet), job.reader.zone, now)
+    hours = [QuietHours.parse(each) for each in job.reader.quiet.split(",")]
+    until = silent_until(hours, job.reader.zone, now)
     return 0.0 if until is None else (until - now).total_seconds()
 
 

@@ -1,6 +1,8 @@
 """Every idempotency key is built here."""
 
+from datetime import UTC, datetime
 from hashlib import blake2b
+from uuid import UUID
 
 from service.contract import NotificationRequest
 
@@ -10,6 +12,11 @@ EXPLICIT = "id:"
 def explicit_key(request_id: str) -> str:
     """The key of a producer's own `id`."""
     return EXPLICIT + request_id
+
+
+def occurrence_key(trigger_id: UUID, zone: str, occurrence: datetime) -> str:
+    """The key of what a trigger makes at one of its moments, by the clock of a zone."""
+    return f"trigger:{trigger_id}:{zone}:{occurrence.astimezone(UTC).isoformat()}"
 
 
 def is_explicit(key: str) -> bool:

@@ -12,6 +12,7 @@ from service.db.database import TRANSIENT, Database
 from service.delivery import queries
 from service.delivery.attempts import QUIET, Attempts, untried
 from service.delivery.breaker import Breaker
+from service.delivery.holds import HOLD_SECONDS, Holds
 from service.delivery.jobs import Job, Pause, Settlement, Verdict, account_bucket, address_bucket
 from service.delivery.lanes import Key, Lanes
 from service.delivery.ledger import Ledger
@@ -47,13 +48,14 @@ class Dispatcher:
     A paced sender also waits for its next slot, and the slot goes to whoever is most urgent then.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         sender: BaseSender,
         *,
         ledger: Ledger,
         database: Database,
         states: SenderStates,
+        holds: Holds,
         settings: DeliverySettings,
         metrics: Metrics,
         wording: Wording,
@@ -65,6 +67,7 @@ class Dispatcher:
         self._ledger = ledger
         self._database = database
         self._states = states
+        self._holds = holds
         self._settings = settings
         rate = sender.limits.rate
         self._interval = PACING_MARGIN / rate if rate else 0.0
@@ -76,7 +79,7 @@ class Dispatcher:
             metrics=metrics,
             wording=wording,
             random=random,
-            may_send=self._working,
+            may_send=self._may_send,
         )
         self._breaker = Breaker()
         self._address_breakers: dict[str, Breaker] = {}
@@ -108,6 +111,9 @@ class Dispatcher:
                 self._give_back(job)
             return
         for job in jobs:
+            if job.notification_id in self._holds:
+                self._put_on_hold(job)
+                continue
             key = self._key(job)
             if self._returning[key]:
                 # An earlier message of its lane is on its way back to the table, which did not show it yet.
@@ -166,6 +172,15 @@ class Dispatcher:
             and self._states.works(self.name)
             and asyncio.get_running_loop().time() >= self._resume_at
         )
+
+    def _may_send(self, job: Job) -> bool:
+        return self._working() and job.notification_id not in self._holds
+
+    def holds_changed(self) -> None:
+        """Something is held that was not: what waits of it in memory goes back to the table."""
+        for job in self._lanes.take_out(lambda job: job.notification_id in self._holds):
+            self._put_on_hold(job)
+            self._drop_slot()
 
     def hush(self, seconds: float) -> None:
         """Stop for so long: the account's bucket pauses. What waits in memory goes back to the table."""
@@ -277,8 +292,14 @@ class Dispatcher:
         """Give back what stands behind a job that goes back itself: it must not overtake it."""
         for job in self._lanes.release(key):
             self._give_back(job, delay)
-            if self._slots:
-                self._slots.pop()  # a slot nobody waits for must not let others bunch up
+            self._drop_slot()
+
+    def _drop_slot(self) -> None:
+        if self._slots:
+            self._slots.pop()  # a slot nobody waits for must not let others bunch up
+
+    def _put_on_hold(self, job: Job) -> None:
+        self._settle(job, untried(job, HOLD_SECONDS, kind=QUIET))
 
     def _give_back(self, job: Job, delay: float = 0.0) -> None:
         self._settle(job, untried(job, delay))

@@ -9,6 +9,7 @@ from service.db.database import OUTAGE, Database
 from service.delivery.dispatch import Dispatcher
 from service.delivery.events import Publisher
 from service.delivery.fanout import FanOut
+from service.delivery.holds import Holds
 from service.delivery.housekeeping import Housekeeping
 from service.delivery.intake import Intake
 from service.delivery.ledger import Ledger
@@ -17,6 +18,7 @@ from service.delivery.operations import Operations
 from service.delivery.outbox import Relay
 from service.delivery.planning import Planner
 from service.delivery.rejections import Rejections
+from service.delivery.rows import Entry
 from service.delivery.states import SenderStates
 from service.delivery.wakeups import Wakeups
 from service.delivery.wording import Wording
@@ -61,6 +63,7 @@ class Engine:
         self.states = SenderStates(
             database, self.wakeups, transports=transports, poll_seconds=STATE_POLL_SECONDS
         )
+        self.holds = Holds(database, self.wakeups)
         self.ledger = Ledger(
             database,
             settings,
@@ -79,13 +82,15 @@ class Engine:
             limits=limits,
             settings=settings,
             metrics=metrics,
+            transports=transports,
+            on_stored=self._look_at_stored,
         )
-        self.fan_out = FanOut(database, planner, transports=transports, look=self._look)
+        self.fan_out = FanOut(database, planner, transports=transports, look=self.look)
         self.operations = Operations(
-            database, self.intake, self.states, planner, transports=transports, look=self._look
+            database, self.intake, self.states, planner, transports=transports, look=self.look
         )
         self.housekeeping = Housekeeping(
-            database, settings, token=self.ledger.token, transports=transports, look=self._look
+            database, settings, token=self.ledger.token, transports=transports, look=self.look
         )
         self.senders = {name: sender for name, sender in senders.items() if sender.off_reason is None}
         self.dispatchers = {
@@ -94,6 +99,7 @@ class Engine:
                 ledger=self.ledger,
                 database=database,
                 states=self.states,
+                holds=self.holds,
                 settings=settings,
                 metrics=metrics,
                 wording=wording,
@@ -112,7 +118,9 @@ class Engine:
         self.ledger.start()
         if not self._works:
             return
+        await self.holds.start()
         for name, dispatcher in self.dispatchers.items():
+            self.holds.on_new(dispatcher.holds_changed)
             self.states.on_change(name, dispatcher.state_changed)
             # A client may take seconds to import; what needs it waits in the table meanwhile.
             opening = asyncio.create_task(self._open(name, dispatcher), name=f"open {name}")
@@ -164,17 +172,24 @@ class Engine:
         for relay in self._relays:
             await relay.close(RELAY_DRAIN_SECONDS)
         await self.states.close()
+        await self.holds.close()
         await self.wakeups.close()
         if self._works:
             await asyncio.gather(*(sender.close() for sender in self.senders.values()))
 
-    async def _look(self, senders: set[str]) -> None:
+    async def look(self, senders: set[str]) -> None:
         """There are due rows for these senders."""
         for name in senders & self.dispatchers.keys():
             self.dispatchers[name].look()
         if foreign := senders - self.dispatchers.keys():
             await self._tell_due(foreign)
         self._look_at_outbox()
+
+    async def _look_at_stored(self, entries: Sequence[Entry]) -> None:
+        """Requests were stored by a transaction that is not the ledger's."""
+        if any(entry.plan.topic is not None for entry in entries):
+            self._look_at_fan_out()
+        await self.look({entry.first_hop.sender for entry in entries if entry.plan.route})
 
     async def _tell_due(self, senders: set[str]) -> None:
         for name in senders:

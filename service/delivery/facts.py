@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from service.audience.facts import load_people, topics_exist
 from service.content.templates import load_current
 from service.contract import NotificationRequest
-from service.db.database import Database
+from service.db.database import Connection
 from service.delivery.planning import Facts
 
 NOTHING = Facts()
@@ -16,7 +16,7 @@ def needs_facts(request: NotificationRequest) -> bool:
     return request.template is not None or request.recipient is not None or request.topic is not None
 
 
-async def load_facts(database: Database, requests: Sequence[NotificationRequest]) -> Facts:
+async def load_facts(connection: Connection, requests: Sequence[NotificationRequest]) -> Facts:
     """One statement each for the people, topics and templates that are named; none: no statement.
 
     Raises one of `OUTAGE`.
@@ -26,9 +26,8 @@ async def load_facts(database: Database, requests: Sequence[NotificationRequest]
     templates = {request.template for request in requests if request.template is not None}
     if not (people or topics or templates):
         return NOTHING
-    async with database.connection() as connection:
-        return Facts(
-            people=await load_people(connection, people) if people else {},
-            topics=frozenset(await topics_exist(connection, topics)) if topics else frozenset(),
-            templates=await load_current(connection, templates) if templates else {},
-        )
+    return Facts(
+        people=await load_people(connection, people) if people else {},
+        topics=frozenset(await topics_exist(connection, topics)) if topics else frozenset(),
+        templates=await load_current(connection, templates) if templates else {},
+    )

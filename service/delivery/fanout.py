@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -19,8 +18,8 @@ from service.audience.facts import subscribers
 from service.audience.people import Person
 from service.contract import Bounds, NotificationRequest
 from service.db.database import TRANSIENT, Connection, Database
-from service.delivery.planning import Plan, Planner
-from service.delivery.rows import extra_json, planned_event
+from service.delivery.planning import Planner
+from service.delivery.readers import insert_plans
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +34,8 @@ WHERE notification_id <> ALL($1::uuid[])
 ORDER BY notification_id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
-# One row for each person: queued, or ended at once where they do not want it.
-_INSERT = """
-INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
-    pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases,
-    recipient_id, facts, finished_at, error_kind, error_code, error_text)
-SELECT $1, 0, sender, address, $2, CASE WHEN extra ? 'suppressed' THEN 'suppressed' ELSE 'queued' END, $3, spacing,
-    pacing_key, coalesce(send_at, $4, now()), coalesce(send_at, $4, now()), $5, now(), false, false, 0, 0,
-    (extra ->> 'recipient_id')::bigint, extra -> 'facts', CASE WHEN extra ? 'suppressed' THEN now() END,
-    CASE WHEN extra ? 'suppressed' THEN 'suppressed' END,
-    extra -> 'suppressed' ->> 0, extra -> 'suppressed' ->> 1
-FROM unnest($6::text[], $7::text[], $8::float8[], $9::text[], $10::timestamptz[], $11::jsonb[])
-    WITH ORDINALITY AS t(sender, address, spacing, pacing_key, send_at, extra, ord)
-ORDER BY ord
-"""
-
-_TELL = """
-INSERT INTO outbox (transport, channel, types, subjects, bodies)
-SELECT transport, 'events', array_fill('suppressed'::text, ARRAY[cardinality($2::text[])]), $2::text[], $3::text[]
-FROM unnest($1::text[]) AS transport
-"""
-
 # What was accepted was within the bounds that were set then.
-_ANY_SIZE = Bounds(
+ANY_SIZE = Bounds(
     title_chars=10**9,
     body_chars=10**9,
     metadata_bytes=10**9,
@@ -153,33 +131,9 @@ class FanOut:
 
     async def _plan(self, connection: Connection, row: asyncpg.Record, people: Sequence[Person]) -> set[str]:
         """Write a delivery for each of them. Returns the senders that have something to do."""
-        request = NotificationRequest.model_validate_json(row["request"], context=_ANY_SIZE)
+        request = NotificationRequest.model_validate_json(row["request"], context=ANY_SIZE)
         now = datetime.now(UTC)
         plans = [self._planner.plan_for(request, person, now, row["template_version"]) for person in people]
-        await connection.execute(
-            _INSERT,
-            row["notification_id"],
-            request.priority.lane,
-            request.on_unknown == "hold",
-            request.send_at,
-            request.expires_at,
-            *_columns(plans, request),
+        return await insert_plans(
+            connection, row["notification_id"], request, plans, now, transports=self._transports
         )
-        unwanted = [planned for planned in plans if planned.suppressed is not None]
-        if unwanted and self._transports:
-            bodies = [planned_event(row["notification_id"], request, planned, now) for planned in unwanted]
-            subjects = [str(row["notification_id"])] * len(bodies)
-            await connection.execute(_TELL, self._transports, subjects, bodies)
-        return {planned.route[0].sender for planned in plans if planned.suppressed is None}
-
-
-def _columns(plans: Sequence[Plan], request: NotificationRequest) -> list[list[Any]]:
-    hops = [planned.route[0] for planned in plans]
-    return [
-        [hop.sender for hop in hops],
-        [hop.address for hop in hops],
-        [hop.spacing for hop in hops],
-        [hop.pacing_key for hop in hops],
-        [planned.send_at for planned in plans],
-        [extra_json(planned, request, with_route=len(planned.route) > 1) for planned in plans],
-    ]

@@ -74,11 +74,13 @@ SELECT due.id, made.sender FROM due LEFT JOIN made ON made.notification_id = due
     AND made.position = due.position + 1 AND made.recipient_id IS NOT DISTINCT FROM due.recipient_id
 """
 
-# Finished notifications are a range of the primary key, since ids begin with their time.
+# Finished notifications are a range of the primary key, since ids begin with their time. Those of mailings
+# may run for long and have a million deliveries: they leave by themselves.
 _RETIRE = """
 WITH old AS (
     SELECT n.id FROM notification n
     WHERE n.id > $1 AND n.id < $2
+      AND NOT EXISTS (SELECT 1 FROM mailing m WHERE m.notification_id = n.id)
     ORDER BY n.id LIMIT $3
 ), finished AS (
     SELECT o.id FROM old o

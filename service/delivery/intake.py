@@ -11,9 +11,10 @@ from uuid import UUID
 import asyncpg
 
 from service.contract import Bounds, FieldProblem, NotificationRequest
-from service.db.database import OUTAGE, Database
+from service.db.database import OUTAGE, Connection, Database
 from service.db.ids import uuid7
 from service.delivery import queries
+from service.delivery.acceptance import write_in
 from service.delivery.dedup import content_hash, explicit_key
 from service.delivery.facts import NOTHING, load_facts, needs_facts
 from service.delivery.ledger import Ledger
@@ -24,7 +25,7 @@ from service.delivery.rows import Accepted, Entry, repeat_of
 from service.errors import Unavailable
 from service.settings import DeliverySettings, LimitSettings
 
-__all__ = ["Accepted", "Intake", "Refusal", "Submission"]
+__all__ = ["Accepted", "Intake", "Refusal", "Submission", "Written"]
 
 T = TypeVar("T")
 
@@ -44,10 +45,18 @@ class Submission:
     dedup_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of requests that were stored in a transaction of the caller's; `entries` are the new ones."""
+
+    answers: Sequence[Accepted | Refusal]
+    entries: Sequence[Entry]
+
+
 class Intake:
     """The one door for requests, whatever their way in."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         ledger: Ledger,
         rejections: Rejections,
@@ -57,6 +66,8 @@ class Intake:
         limits: LimitSettings,
         settings: DeliverySettings,
         metrics: Metrics,
+        transports: Sequence[str],
+        on_stored: Callable[[Sequence[Entry]], Awaitable[None]],
     ) -> None:
         self.bounds = Bounds(
             title_chars=limits.title_chars,
@@ -72,6 +83,8 @@ class Intake:
         self._database = database
         self._settings = settings
         self._metrics = metrics
+        self._transports = list(transports)
+        self._on_stored = on_stored
 
     async def accept(self, submission: Submission, *, wait: bool = False) -> Accepted | Refusal:
         """Store one request. With `wait` it waits for as long as an outage lasts; otherwise it raises
@@ -115,6 +128,27 @@ class Intake:
             rows = await connection.fetch(queries.FIND_REPEATED, keys, [])
         return {row["dedup_key"]: row for row in rows}
 
+    async def accept_in(
+        self, connection: Connection, submissions: Sequence[Submission], now: datetime
+    ) -> Written:
+        """Store many within the caller's transaction. When that is committed, hand the answer to `announce`.
+
+        Each needs a `dedup_key` of its caller's: a request whose key was used is a repeat, whatever it says.
+        """
+        facts = await load_facts(connection, [submission.request for submission in submissions])
+        judged = [self._judge(submission, facts, now) for submission in submissions]
+        entries = [entry for entry in judged if isinstance(entry, Entry)]
+        written = await write_in(connection, entries, now, transports=self._transports)
+        return Written(
+            [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged], written
+        )
+
+    async def announce(self, written: Written) -> None:
+        """What `accept_in` stored is committed: the engine looks at it."""
+        for entry in written.entries:
+            self._metrics.accepted(entry.source)
+        await self._on_stored(written.entries)
+
     async def plan(self, request: NotificationRequest) -> Plan | Refusal:
         """What would become of a request. Raises `Unavailable`."""
         facts = await self._facts((request,), wait=False)
@@ -123,7 +157,11 @@ class Intake:
     async def _facts(self, requests: Sequence[NotificationRequest], *, wait: bool) -> Facts:
         if not any(needs_facts(request) for request in requests):
             return NOTHING
-        return await self._patiently(partial(load_facts, self._database, requests), wait=wait)
+        return await self._patiently(partial(self._load_facts, requests), wait=wait)
+
+    async def _load_facts(self, requests: Sequence[NotificationRequest]) -> Facts:
+        async with self._database.connection() as connection:
+            return await load_facts(connection, requests)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], *, wait: bool) -> T:
         """The answer of the database; an outage is waited out or said."""

@@ -40,7 +40,8 @@ class Content:
 class Reader:
     """For whom a delivery is: their language and zone, and the hours in which they want to be left alone.
 
-    `recipient_id` and `recipient` (the producer's id) are None where it is nobody that we know.
+    `quiet` is as `22:00-08:00`, several with commas. `recipient_id` and `recipient` (the producer's id) are None
+    where it is nobody that we know.
     """
 
     recipient_id: int | None

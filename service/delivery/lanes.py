@@ -2,6 +2,7 @@
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 
 from service.delivery.jobs import Job
 
@@ -71,6 +72,19 @@ class Lanes:
         self._ready.clear()
         self._queues = {key: queue for key, queue in self._queues.items() if key in self._busy}
         return jobs
+
+    def take_out(self, wanted: Callable[[Job], bool]) -> list[Job]:
+        """Take out those of the waiting jobs that `wanted` chooses; the others keep their order."""
+        taken: list[Job] = []
+        for queue in self._queues.values():
+            chosen = [job for job in queue if wanted(job)]
+            if chosen:
+                kept = [job for job in queue if not wanted(job)]
+                queue.clear()
+                queue.extend(kept)
+                taken += chosen
+        self.held -= len(taken)
+        return taken
 
     def paced_by(self, pacing_key: str) -> list[Key]:
         """The lanes whose next job has that pacing key."""

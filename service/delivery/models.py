@@ -85,7 +85,7 @@ class Delivery(SQLModel, table=True):
         CheckConstraint(
             "(finished_at IS NULL) = (status IN ('queued', 'sending', 'unknown'))", name="delivery_finished"
         ),
-        Index("delivery_notification", "notification_id"),
+        Index("delivery_notification", "notification_id", "id"),
         Index("delivery_address", "sender", "address", "id"),
         Index(
             "delivery_due", "sender", "priority", "due_at", "id", postgresql_where=text("status = 'queued'")
@@ -158,6 +158,15 @@ class FanOut(SQLModel, table=True):
     template_version: int | None = Field(default=None, sa_column=Column(BigInteger))
     after: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = Field(sa_column=_time())
+
+
+class Hold(SQLModel, table=True):
+    """A notification of which nothing may be sent for now; see `delivery.holds`."""
+
+    __tablename__ = "hold"
+
+    notification_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    since: datetime = Field(sa_column=_time())
 
 
 class DeliveryLog(SQLModel, table=True):

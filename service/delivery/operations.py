@@ -81,6 +81,7 @@ WITH gone AS (
     WHERE n.id = g.notification_id AND NOT EXISTS (
         SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.recipient_id IS DISTINCT FROM $1
     ) AND NOT EXISTS (SELECT 1 FROM fan_out f WHERE f.notification_id = n.id)
+      AND NOT EXISTS (SELECT 1 FROM mailing m WHERE m.notification_id = n.id)
 )
 SELECT count(*) FROM gone
 """

@@ -6,7 +6,13 @@ from datetime import datetime
 from typing import Literal
 
 from service.audience.people import Person, QuietHours
-from service.audience.preferences import SUPPRESSIONS, quiet_until, suppression
+from service.audience.preferences import (
+    NEVER_OPEN,
+    SUPPRESSIONS,
+    NeverOpenError,
+    silent_until,
+    suppression,
+)
 from service.content.templates import TemplateVersion, check_params
 from service.contract import FieldProblem, NotificationRequest, Target
 from service.delivery.jobs import Reader
@@ -121,9 +127,18 @@ class Planner:
         return Plan(tuple(route), reader, template_version=version_id)
 
     def plan_for(
-        self, request: NotificationRequest, person: Person, now: datetime, version_id: int | None = None
+        self,
+        request: NotificationRequest,
+        person: Person,
+        now: datetime,
+        version_id: int | None = None,
+        *,
+        closed: QuietHours | None = None,
     ) -> Plan:
-        """For one person. Where they want nothing of it, or cannot be reached, the plan is suppressed."""
+        """For one person. Where they want nothing of it, or cannot be reached, the plan is suppressed.
+
+        `closed`: hours in which its sender does not want to send, on top of what is quiet for that person.
+        """
         critical = request.category in self.defaults.critical
         route, unwanted = [], None
         for hop in self._contacts(person, request.chain):
@@ -134,13 +149,18 @@ class Planner:
                 unwanted = hop, Suppressed(code, SUPPRESSIONS[code])
         zone = person.zone or self.defaults.zone
         quiet = None if critical else person.quiet or self.defaults.quiet
+        hours = [each for each in (closed, quiet) if each is not None]
         locale = request.locale or person.locale or self.defaults.locale
-        reader = Reader(person.id, person.external_id, locale, zone, str(quiet) if quiet else None)
+        reader = Reader(person.id, person.external_id, locale, zone, ",".join(map(str, hours)) or None)
         if not route:
             hop, suppressed = unwanted or (self._nowhere(request), _unreachable(person, request.chain))
             return Plan((hop,), reader, suppressed=suppressed, template_version=version_id)
         start = max(request.send_at or now, now)
-        put_off = quiet_until(quiet, zone, start) if quiet else None
+        try:
+            put_off = silent_until(hours, zone, start)
+        except NeverOpenError:
+            never = Suppressed(NEVER_OPEN, f"{closed} and the quiet hours {quiet} leave no time of the day")
+            return Plan((route[0],), reader, suppressed=never, template_version=version_id)
         return Plan(tuple(route), reader, send_at=put_off, template_version=version_id)
 
     def unwanted(self, person: Person, sender: str, category: str | None) -> str | None:
@@ -153,7 +173,7 @@ class Planner:
     ) -> Plan | Refusal:
         if request.topic not in facts.topics:
             return refuse("unknown_topic", "to.topic", f"{request.topic!r} is not a topic")
-        if refusal := self._unusable(request.chain):
+        if refusal := self.unusable(request.chain):
             return refusal
         return Plan((), topic=request.topic, template_version=version_id)
 
@@ -163,14 +183,15 @@ class Planner:
         person = facts.people.get(request.recipient or "")
         if person is None:
             return refuse("unknown_recipient", "to.recipient", f"{request.recipient!r} is not a recipient")
-        if refusal := self._unusable(request.chain):
+        if refusal := self.unusable(request.chain):
             return refusal
         planned = self.plan_for(request, person, now, version_id)
         if planned.suppressed is not None and planned.suppressed.code == NO_CONTACT:
             return refuse("no_contact", "to.recipient", planned.suppressed.reason)
         return planned
 
-    def _unusable(self, chain: Iterable[str]) -> Refusal | None:
+    def unusable(self, chain: Iterable[str]) -> Refusal | None:
+        """Why one of these senders cannot be used; None: all can."""
         for name in chain:
             if refusal := self._off(name):
                 return refusal

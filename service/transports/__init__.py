@@ -1,9 +1,9 @@
 """Ways in and out over brokers: RabbitMQ, Kafka, both or neither."""
 
 from service.settings import Settings
-from service.transports.base import Door, Transport
+from service.transports.base import Door, EventDoor, Transport
 
-__all__ = ["Door", "Transport", "build_transports", "configured_transports"]
+__all__ = ["Door", "EventDoor", "Transport", "build_transports", "configured_transports"]
 
 
 def configured_transports(settings: Settings) -> list[str]:
@@ -12,8 +12,8 @@ def configured_transports(settings: Settings) -> list[str]:
     return [name for name, address in configured.items() if address is not None]
 
 
-def build_transports(settings: Settings, intake: Door) -> list[Transport]:
-    """The transports that the settings name. Nothing is connected yet."""
+def build_transports(settings: Settings, intake: Door, events: EventDoor | None = None) -> list[Transport]:
+    """The transports that the settings name. Nothing is connected yet. Without `events` those are not consumed."""
     transports: list[Transport] = []
     # Imported when used: each brings its client along.
     for name in configured_transports(settings):
@@ -21,9 +21,9 @@ def build_transports(settings: Settings, intake: Door) -> list[Transport]:
             case "rabbit":
                 from service.transports.rabbit import RabbitTransport  # noqa: PLC0415
 
-                transports.append(RabbitTransport(settings.rabbit, intake))
+                transports.append(RabbitTransport(settings.rabbit, intake, events))
             case "kafka":
                 from service.transports.kafka import KafkaTransport  # noqa: PLC0415
 
-                transports.append(KafkaTransport(settings.kafka, intake))
+                transports.append(KafkaTransport(settings.kafka, intake, events))
     return transports

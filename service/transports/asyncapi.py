@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import __version__
-from service.contract import EventType, NotificationEvent, NotificationRequest, RejectedMessage
+from service.contract import DomainEvent, EventType, NotificationEvent, NotificationRequest, RejectedMessage
 from service.settings import KafkaSettings, RabbitSettings
-from service.transports.base import Door
+from service.transports.base import Door, EventDoor
 from service.transports.kafka import KafkaTransport
 from service.transports.rabbit import RabbitTransport
 
@@ -32,6 +32,8 @@ SERVERS = {"Server1": "rabbitmq", "Server2": "kafka"}
 CHANNELS: dict[str, type[BaseModel]] = {
     "receiveNotificationFromRabbit": NotificationRequest,
     "receiveNotificationFromKafka": NotificationRequest,
+    "receiveEventFromRabbit": DomainEvent,
+    "receiveEventFromKafka": DomainEvent,
     "sendEventToRabbit": NotificationEvent,
     "sendEventToKafka": NotificationEvent,
     "sendRejectedToRabbit": RejectedMessage,
@@ -39,6 +41,7 @@ CHANNELS: dict[str, type[BaseModel]] = {
 }
 SUMMARIES: dict[type[BaseModel], str] = {
     NotificationRequest: "One message to one person or chat.",
+    DomainEvent: "Something that happened, for which triggers wait.",
     NotificationEvent: "One change of one delivery.",
     RejectedMessage: "A message that could not become a notification.",
 }
@@ -84,9 +87,9 @@ _Dumper.add_representer(str, _text)
 
 def _registered() -> dict[str, Any]:
     # Nothing is connected and nothing arrives: default settings, whatever the environment says, and no door.
-    nobody = cast("Door", None)
-    rabbit = RabbitTransport(RabbitSettings.model_construct(host="rabbitmq"), nobody)
-    kafka = KafkaTransport(KafkaSettings.model_construct(bootstrap_servers="kafka:9092"), nobody)
+    nobody, no_events = cast("Door", None), cast("EventDoor", object())
+    rabbit = RabbitTransport(RabbitSettings.model_construct(host="rabbitmq"), nobody, no_events)
+    kafka = KafkaTransport(KafkaSettings.model_construct(bootstrap_servers="kafka:9092"), nobody, no_events)
     specification = AsyncAPI(
         rabbit.broker,
         kafka.broker,

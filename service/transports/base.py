@@ -7,6 +7,7 @@ from uuid import UUID
 from service.contract import Bounds, FieldProblem
 from service.delivery.events import Publisher
 from service.delivery.intake import Accepted, Refusal, Submission
+from service.triggers.events import Arrived, Taken
 
 EVENTS = "notifications.events"
 """Exchange or topic of `NotificationEvent`s."""
@@ -24,6 +25,12 @@ class Door(Protocol):
     ) -> list[Accepted | Refusal]: ...
 
     async def reject(self, raw: bytes, *, source: str, problems: Sequence[FieldProblem]) -> UUID: ...
+
+
+class EventDoor(Protocol):
+    """Where events go that triggers wait for. Returns after the commit; with `wait` it waits out an outage."""
+
+    async def accept_many(self, arrived: Sequence[Arrived], *, wait: bool = False) -> list[Taken]: ...
 
 
 class Transport(Publisher, Protocol):

@@ -1,4 +1,4 @@
-"""Kafka: a topic in, two topics out.
+"""Kafka: a topic of requests and one of events in, two topics out.
 
 A batch of records becomes one call of the engine, and its offsets are committed after the engine's
 own commit. Records that were taken in and not committed (a crash, a rebalance) arrive again and are
@@ -7,14 +7,16 @@ recognised by topic, partition, offset and time.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, Topic
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
 from faststream.types import AsyncFunc
 from pydantic import WithJsonSchema
@@ -22,8 +24,8 @@ from pydantic import WithJsonSchema
 from service.contract import NotificationEvent, RejectedMessage
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import KafkaSettings
-from service.transports.arrivals import Arrival, take
-from service.transports.base import EVENTS, REJECTED, Door
+from service.transports.arrivals import Arrival, take, take_events
+from service.transports.base import EVENTS, REJECTED, Door, EventDoor
 from service.transports.supervision import DRAIN_SECONDS, ConnectionLostError, SupervisedTransport
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ TOPICS: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
 
 # What the handler gets is a batch of records; what travels in each is a NotificationRequest.
 Incoming = Annotated[KafkaMessage, WithJsonSchema({"title": "NotificationRequest"})]
+IncomingEvents = Annotated[KafkaMessage, WithJsonSchema({"title": "DomainEvent"})]
 
 
 class KafkaTransport(SupervisedTransport):
@@ -46,10 +49,11 @@ class KafkaTransport(SupervisedTransport):
 
     name = "kafka"
 
-    def __init__(self, settings: KafkaSettings, door: Door) -> None:
+    def __init__(self, settings: KafkaSettings, door: Door, events: EventDoor | None = None) -> None:
         super().__init__()
         self._settings = settings
         self._door = door
+        self._event_door = events
         self._make_broker()
 
     def _make_broker(self) -> None:
@@ -64,23 +68,23 @@ class KafkaTransport(SupervisedTransport):
             logger=None,
             apply_types=False,
         )
-        self._subscriber = self.broker.subscriber(
-            # Topics belong to the cluster's owner; most clusters make them at first use.
-            Topic(self._settings.topic, declare=False),
-            group_id=self._settings.group_id,
-            auto_offset_reset="earliest",
-            ack_policy=AckPolicy.MANUAL,
-            batch=True,
-            batch_timeout_ms=GATHER_MILLISECONDS,
-            max_records=self._settings.batch_max_records,
-            max_partition_fetch_bytes=RECORD_MAX_BYTES,
-            no_reply=True,
-            parser=_without_headers,
-            decoder=_undecoded,
-            title="receiveNotificationFromKafka",
-            description="Requests for notifications. `KAFKA_TOPIC` names the topic; the key is the producer's choice.",
+        self._subscriber = self._subscribe(
+            self._settings.topic,
+            self._settings.group_id,
+            "receiveNotificationFromKafka",
+            "Requests for notifications. `KAFKA_TOPIC` names the topic; the key is the producer's choice.",
         )
         self._subscriber(self.receive)
+        self._subscribers = [self._subscriber]
+        if self._event_door is not None:
+            events = self._subscribe(
+                self._settings.events_topic,
+                f"{self._settings.group_id}-events",
+                "receiveEventFromKafka",
+                "What happened, for triggers. `KAFKA_EVENTS_TOPIC` names the topic; the key is the producer's choice.",
+            )
+            events(self.receive_events)
+            self._subscribers.append(events)
         self.broker.publisher(
             EVENTS,
             schema=NotificationEvent,
@@ -94,10 +98,39 @@ class KafkaTransport(SupervisedTransport):
             description="Messages that could not become notifications. The key is the rejection's id.",
         )
 
+    def _subscribe(self, topic: str, group_id: str, title: str, description: str) -> BatchSubscriber:
+        return self.broker.subscriber(
+            # Topics belong to the cluster's owner; most clusters make them at first use.
+            Topic(topic, declare=False),
+            group_id=group_id,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            batch=True,
+            batch_timeout_ms=GATHER_MILLISECONDS,
+            max_records=self._settings.batch_max_records,
+            max_partition_fetch_bytes=RECORD_MAX_BYTES,
+            no_reply=True,
+            parser=_without_headers,
+            decoder=_undecoded,
+            title=title,
+            description=description,
+        )
+
     async def receive(self, message: Incoming) -> None:
         """Take a batch of requests in; commit the offsets after the commit."""
+        bury = partial(self._bury, self._settings.topic)
+        await self._take(message, take(self._door, _arrivals(message, "kafka"), bury))
+
+    async def receive_events(self, message: IncomingEvents) -> None:
+        """The same for a batch of events."""
+        if self._event_door is not None:
+            bury = partial(self._bury, self._settings.events_topic)
+            arrivals = _arrivals(message, "kafka-events")
+            await self._take(message, take_events(self._door, self._event_door, arrivals, bury))
+
+    async def _take(self, message: KafkaMessage, taking: Coroutine[Any, Any, None]) -> None:
         try:
-            await take(self._door, [_arrival(record) for record in _records(message)], self._bury)
+            await taking
         except Exception as error:  # noqa: BLE001 - whatever it was, the records must not be passed over
             log.error("kafka: a batch will be read again: %r", error)  # noqa: TRY400 - one line
             await message.nack()
@@ -137,22 +170,23 @@ class KafkaTransport(SupervisedTransport):
         return f"consuming {partitions} partitions of the topic {self._settings.topic!r}"
 
     async def _stop_consuming(self) -> None:
-        await self._subscriber.stop()
+        for subscriber in self._subscribers:
+            await subscriber.stop()
 
     async def _tear_down(self) -> None:
-        broker, subscriber = self.broker, self._subscriber
+        broker, subscribers = self.broker, self._subscribers
         self._make_broker()
         # What is under way is not committed and will be read again. Left alone it would hold up the end of
         # the membership, and the group would wait for it.
-        for task in subscriber.tasks:
+        for task in (task for subscriber in subscribers for task in subscriber.tasks):
             task.cancel()
         await broker.stop()
 
-    async def _bury(self, arrival: Arrival, reason: str) -> None:
+    async def _bury(self, topic: str, arrival: Arrival, reason: str) -> None:
         async with asyncio.timeout(BURY_SECONDS):
             await self.broker.publish(
                 arrival.raw,
-                topic=f"{self._settings.topic}.dead",
+                topic=f"{topic}.dead",
                 headers={"x-notifications-error": reason[:1000]},
             )
 
@@ -162,9 +196,13 @@ def _records(message: KafkaMessage) -> Sequence[ConsumerRecord]:
     return raw if isinstance(raw, tuple) else (raw,)
 
 
-def _arrival(record: ConsumerRecord) -> Arrival:
+def _arrivals(message: KafkaMessage, way: str) -> list[Arrival]:
+    return [_arrival(record, way) for record in _records(message)]
+
+
+def _arrival(record: ConsumerRecord, way: str) -> Arrival:
     # The time tells a topic that was made anew, whose offsets start again.
-    source = f"kafka:{record.topic}/{record.partition}/{record.offset}"
+    source = f"{way}:{record.topic}/{record.partition}/{record.offset}"
     return Arrival(record.value or b"", source, f"{source}/{record.timestamp}")
 
 

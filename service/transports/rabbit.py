@@ -1,15 +1,14 @@
-"""RabbitMQ: a queue in, two topic exchanges out, over one connection."""
+"""RabbitMQ: a queue of requests and one of events in, two topic exchanges out, over one connection."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractChannel as OuterChannel
 from aio_pika.abc import AbstractConnection
 from aiormq import spec
-from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as InnerChannel
 from faststream import AckPolicy
 from faststream.message import StreamMessage
@@ -26,11 +25,11 @@ from pydantic import WithJsonSchema
 from service.contract import NotificationEvent, RejectedMessage
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import RabbitSettings
-from service.transports.acks import AckGroup
-from service.transports.amqp_bulk import consume, publish_all
+from service.transports.amqp_bulk import publish_all
 from service.transports.amqp_leniency import read_odd_properties_as_nothing
-from service.transports.arrivals import Arrival, take
-from service.transports.base import EVENTS, REJECTED, Door
+from service.transports.arrivals import Arrival, Bury, take, take_events
+from service.transports.base import EVENTS, REJECTED, Door, EventDoor
+from service.transports.rabbit_consumer import Consumer
 from service.transports.rabbit_topology import dead_exchange, declare
 from service.transports.supervision import ConnectionLostError, SupervisedTransport
 
@@ -44,6 +43,7 @@ EXCHANGES: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
 
 # What the handler gets is the message with its envelope; what travels in it is a NotificationRequest.
 Incoming = Annotated[RabbitMessage, WithJsonSchema({"title": "NotificationRequest"})]
+IncomingEvent = Annotated[RabbitMessage, WithJsonSchema({"title": "DomainEvent"})]
 
 
 class RabbitTransport(SupervisedTransport):
@@ -55,21 +55,19 @@ class RabbitTransport(SupervisedTransport):
 
     name = "rabbit"
 
-    def __init__(self, settings: RabbitSettings, door: Door) -> None:
+    def __init__(self, settings: RabbitSettings, door: Door, events: EventDoor | None = None) -> None:
         super().__init__()
         read_odd_properties_as_nothing()
         self._settings = settings
         self._door = door
-        self._source = f"rabbit:{settings.queue_name}"
+        self._event_door = events
         self._connection: AbstractConnection | None = None
         self._publishing: InnerChannel | None = None
-        self._consuming: InnerChannel | None = None
-        self._consumer_tag = ""
+        self._requests = self._consumer(settings.queue_name, "rabbit")
+        self._events = self._consumer(settings.events_queue_name, "rabbit-events")
+        self._consumers = [self._requests] if events is None else [self._requests, self._events]
         self._channels: list[OuterChannel] = []
         self._warnings: list[str] = []
-        self._acks: AckGroup | None = None
-        self._arrived: list[tuple[int, Arrival]] = []
-        self._taking: set[asyncio.Task[None]] = set()
         self.broker = self._make_broker()
 
     def _make_broker(self) -> RabbitBroker:
@@ -91,6 +89,16 @@ class RabbitTransport(SupervisedTransport):
             description="Requests for notifications. `RABBITMQ_QUEUE_NAME` names the queue.",
         )
         subscriber(self.receive)
+        if self._event_door is not None:
+            events = broker.subscriber(
+                RabbitQueue(self._settings.events_queue_name, queue_type=QueueType.QUORUM, declare=False),
+                ack_policy=AckPolicy.MANUAL,
+                no_reply=True,
+                decoder=_undecoded,
+                title="receiveEventFromRabbit",
+                description="What happened, for triggers. `RABBITMQ_EVENTS_QUEUE_NAME` names the queue.",
+            )
+            events(self.receive_event)
         broker.publisher(
             exchange=RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True),
             persist=True,
@@ -112,45 +120,33 @@ class RabbitTransport(SupervisedTransport):
 
     async def receive(self, message: Incoming) -> None:
         """FastStream's handler: what its test client calls."""
+        await self._receive(message, self._requests)
 
+    async def receive_event(self, message: IncomingEvent) -> None:
+        """The same for events."""
+        await self._receive(message, self._events)
+
+    async def _receive(self, message: RabbitMessage, consumer: Consumer) -> None:
         async def bury(_: Arrival, reason: str) -> None:
             log.error("rabbit: %s", reason)
             await message.reject()
 
-        await take(self._door, (self._arrival(message.body, message.raw_message.message_id),), bury)
+        arrival = consumer.arrival(message.body, message.raw_message.message_id)
+        await self._take(consumer, (arrival,), bury)
         await message.ack()
 
-    def _deliver(self, message: DeliveredMessage) -> None:
-        """The client's own subscription: what arrives together is taken in together."""
-        tag = message.delivery_tag
-        if self._acks is None or tag is None or message.channel is not self._consuming:
-            return
-        if not self._arrived:
-            asyncio.get_running_loop().call_soon(self._start_taking, self._acks)
-        self._arrived.append((tag, self._arrival(message.body, message.header.properties.message_id)))
+    async def _take(self, consumer: Consumer, arrivals: Sequence[Arrival], bury: Bury) -> None:
+        if consumer is self._requests:
+            await take(self._door, arrivals, bury)
+        elif self._event_door is not None:
+            await take_events(self._door, self._event_door, arrivals, bury)
 
-    def _start_taking(self, acks: AckGroup) -> None:
-        arrived, self._arrived = self._arrived, []
-        taking = asyncio.create_task(self._take(acks, arrived), name="rabbit intake of a batch")
-        self._taking.add(taking)
-        taking.add_done_callback(self._taking.discard)
+    def _consumer(self, queue: str, way: str) -> Consumer:
+        async def take_in(arrivals: Sequence[Arrival]) -> None:
+            await self._take(consumer, arrivals, partial(self._bury, queue))
 
-    async def _take(self, acks: AckGroup, arrived: Sequence[tuple[int, Arrival]]) -> None:
-        try:
-            await take(self._door, [arrival for _, arrival in arrived], self._bury)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the messages must not be lost
-            log.error("rabbit: %d messages go back to the queue: %r", len(arrived), error)  # noqa: TRY400 - one line
-            for tag, _ in arrived:
-                await acks.give_back(tag)
-        else:
-            acks.finish(tag for tag, _ in arrived)
-
-    def _arrival(self, body: bytes, message_id: str | None) -> Arrival:
-        # AMQP allows characters that a column cannot hold; nobody means those as an identity.
-        known = message_id and message_id.isprintable()
-        return Arrival(
-            body, self._source, f"amqp:{self._settings.queue_name}:{message_id}" if known else None
-        )
+        consumer = Consumer(queue, f"{way}:{queue}", self._settings.prefetch, take_in)
+        return consumer
 
     async def _publish(self, channel: Channel, events: Sequence[OutgoingEvent]) -> None:
         amqp = self._publishing
@@ -160,11 +156,12 @@ class RabbitTransport(SupervisedTransport):
 
     async def _open(self) -> str:
         self._connection = connection = await self.broker.connect()
-        self._warnings = await declare(connection, self._settings.queue_name)
+        self._warnings = await declare(connection, [consumer.queue for consumer in self._consumers])
         for warning in self._warnings:
             log.warning("rabbit: %s", warning)
         self._publishing = await self._channel(connection)
-        await self._consume(await self._channel(connection))
+        for consumer in self._consumers:
+            await consumer.start(await self._channel(connection), self._loss())
         return self._describe()
 
     async def _channel(self, connection: AbstractConnection) -> InnerChannel:
@@ -178,50 +175,41 @@ class RabbitTransport(SupervisedTransport):
             raise TypeError(f"aio-pika's channel is made of {type(inner).__name__}")
         return inner
 
-    async def _consume(self, channel: InnerChannel) -> None:
-        self._acks = AckGroup(channel)
-        self._consuming = channel
-        channel.on_consumer_cancel_callbacks.add(self._loss())
-        await channel.basic_qos(prefetch_count=self._settings.prefetch)
-        self._consumer_tag = await consume(channel, self._settings.queue_name, self._deliver)
-
     async def _check(self) -> str:
         if self._connection is None:
             raise ConnectionLostError("the connection was lost")
-        name = self._settings.queue_name
         async with self._connection.channel() as channel:
-            queue = await channel.declare_queue(name, passive=True)
-        if not queue.declaration_result.consumer_count:
-            raise ConnectionLostError(f"nobody consumes the queue {name!r} any more")
+            for consumer in self._consumers:
+                queue = await channel.declare_queue(consumer.queue, passive=True)
+                if not queue.declaration_result.consumer_count:
+                    raise ConnectionLostError(f"nobody consumes the queue {consumer.queue!r} any more")
         return self._describe()
 
     def _describe(self) -> str:
         return "; ".join([f"consuming the queue {self._settings.queue_name!r}", *self._warnings])
 
     async def _stop_consuming(self) -> None:
-        if self._consuming is not None and self.ready:
-            await self._consuming.basic_cancel(self._consumer_tag)
-        while self._arrived or self._taking:
-            await asyncio.wait(self._taking or {asyncio.create_task(asyncio.sleep(0))})
-        if self._acks is not None:
-            await self._acks.flushed()
+        for consumer in self._consumers:
+            await consumer.stop(connected=self.ready)
 
     async def _tear_down(self) -> None:
         broker = self.broker
-        self._connection = self._publishing = self._consuming = self._acks = None
+        self._connection = self._publishing = None
+        for consumer in self._consumers:
+            consumer.drop()
         self._channels.clear()
         # A new one: a broker whose connection broke does not start again reliably.
         self.broker = self._make_broker()
         await broker.stop()
 
-    async def _bury(self, arrival: Arrival, reason: str) -> None:
+    async def _bury(self, queue: str, arrival: Arrival, reason: str) -> None:
         """Publish it to the dead-letter exchange, which works for a queue of any kind."""
         if self._publishing is None:
             raise ConnectionLostError(self.detail)
         await self._publishing.basic_publish(
             arrival.raw,
-            exchange=dead_exchange(self._settings.queue_name),
-            routing_key=self._settings.queue_name,
+            exchange=dead_exchange(queue),
+            routing_key=queue,
             properties=spec.Basic.Properties(
                 delivery_mode=DeliveryMode.PERSISTENT.value, headers={"x-notifications-error": reason[:1000]}
             ),

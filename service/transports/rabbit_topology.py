@@ -1,6 +1,6 @@
 """What the service needs in RabbitMQ, and what it does when something of it exists in another form."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -20,16 +20,22 @@ def dead_exchange(queue: str) -> str:
     return f"{queue}.dlx"
 
 
-async def declare(connection: AbstractConnection, queue: str) -> list[str]:
+async def declare(connection: AbstractConnection, queues: Sequence[str]) -> list[str]:
     """Make what is missing. The answer says, a line each, what exists in another form and is used as it is."""
     steps: list[tuple[str, _Declare]] = [
-        (f"the exchange {dead_exchange(queue)!r}", _exchange(dead_exchange(queue), "fanout")),
-        (f"the queue {queue + '.dead'!r}", _dead_queue(queue)),
-        (f"the queue {queue!r}", _queue(queue)),
+        *(step for queue in queues for step in _queue_with_dead_letters(queue)),
         (f"the exchange {EVENTS!r}", _exchange(EVENTS, "topic")),
         (f"the exchange {REJECTED!r}", _exchange(REJECTED, "topic")),
     ]
     return [warning for what, step in steps if (warning := await _declare_or_use(connection, what, step))]
+
+
+def _queue_with_dead_letters(queue: str) -> list[tuple[str, _Declare]]:
+    return [
+        (f"the exchange {dead_exchange(queue)!r}", _exchange(dead_exchange(queue), "fanout")),
+        (f"the queue {queue + '.dead'!r}", _dead_queue(queue)),
+        (f"the queue {queue!r}", _queue(queue)),
+    ]
 
 
 async def _declare_or_use(connection: AbstractConnection, what: str, step: _Declare) -> str | None:

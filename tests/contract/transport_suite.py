@@ -23,6 +23,7 @@ from service.delivery.intake import Accepted, Refusal, Submission
 from service.settings import DatabaseSettings, KafkaSettings, RabbitSettings, Settings
 from service.transports import Transport, build_transports
 from service.transports import arrivals as arrivals_module
+from service.triggers.rules import TriggerDraft
 from tests.support.waiting import wait_until
 
 SEED = b'{"title": "Backup failed", "body": "disk full", "sender": "CONSOLE"}'
@@ -58,6 +59,10 @@ class TransportRig(ABC):
     @abstractmethod
     async def publish(self, *bodies: bytes) -> None:
         """Publish in order, as a producer that sets nothing but the body."""
+
+    @abstractmethod
+    async def publish_events(self, *bodies: bytes) -> None:
+        """The same, to where events for triggers go."""
 
     @abstractmethod
     async def publish_oddly(self, body: bytes) -> None:
@@ -215,6 +220,30 @@ class TransportSuite:
         assert all(report["source"].startswith(f"{rig.name}:") for report in reports)
         assert await rig.untaken() == 0
         assert await rig.dead_letters() == []
+
+    async def test_events_fire_triggers_and_broken_ones_are_rejections(
+        self, rig: TransportRig, database_url: str
+    ) -> None:
+        async with running(rig, database_url) as service:
+            await service.connected()
+            waiting = TriggerDraft.model_validate(
+                {
+                    "name": "paid",
+                    "schedule": {"kind": "event", "event": "order.paid"},
+                    "action": {"notification": {"body": "paid", "sender": "CONSOLE"}},
+                }
+            )
+            trigger = await service.app.triggers.make(waiting)
+            paid, broken = b'{"event": "order.paid", "recipient": "42"}', b'{"evnt": "order.paid"}'
+            known = b'{"event": "order.paid", "id": "17"}'
+            await rig.publish_events(paid, broken, known, known, paid)
+            rows = await service.accepted(3)
+            assert {row["source"] for row in rows} == {f"trigger:{trigger}"}
+            (rejection,) = await service.rejected(1)
+            await service.published("rejected", 1)
+        assert rejection["source"].startswith(f"{rig.name}-events:")
+        problems = {problem["field"]: problem["code"] for problem in json.loads(rejection["problems"])}
+        assert problems == {"event": "missing", "evnt": "extra_forbidden"}
 
     async def test_odd_properties_do_not_matter(self, rig: TransportRig, database_url: str) -> None:
         async with running(rig, database_url) as service:

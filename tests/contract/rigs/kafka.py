@@ -28,13 +28,17 @@ class KafkaRig(TransportRig):
     def __init__(self, mock: KafkaMock) -> None:
         self.mock = mock
         self.topic = f"requests-{uuid4()}"
+        self.events_topic = f"{self.topic}-domain"
         self.group = f"service-{uuid4()}"
         self._started: dict[str, dict[int, int]] = {}
 
     def settings(self) -> dict[str, Any]:
         return {
             "kafka": KafkaSettings(
-                bootstrap_servers=self.mock.bootstrap, topic=self.topic, group_id=self.group
+                bootstrap_servers=self.mock.bootstrap,
+                topic=self.topic,
+                events_topic=self.events_topic,
+                group_id=self.group,
             )
         }
 
@@ -42,6 +46,7 @@ class KafkaRig(TransportRig):
         # One partition: order over the whole topic.
         self.mock.create_topic(self.topic, 1)
         self.mock.create_topic(f"{self.topic}.dead", 1)
+        self.mock.create_topic(self.events_topic, 1)
         self._started = {
             name: await asyncio.to_thread(self._ends, f"notifications.{name}")
             for name in ("events", "rejected")
@@ -52,18 +57,21 @@ class KafkaRig(TransportRig):
         return None
 
     async def publish(self, *bodies: bytes) -> None:
-        await asyncio.to_thread(self._produce, bodies, [])
+        await asyncio.to_thread(self._produce, self.topic, bodies, [])
+
+    async def publish_events(self, *bodies: bytes) -> None:
+        await asyncio.to_thread(self._produce, self.events_topic, bodies, [])
 
     async def publish_oddly(self, body: bytes) -> None:
         for headers in _ODD_HEADERS:
-            await asyncio.to_thread(self._produce, (body,), headers)
+            await asyncio.to_thread(self._produce, self.topic, (body,), headers)
 
-    def _produce(self, bodies: tuple[bytes, ...], headers: Headers) -> None:
+    def _produce(self, topic: str, bodies: tuple[bytes, ...], headers: Headers) -> None:
         producer = Producer(
             {"bootstrap.servers": self.mock.bootstrap, "message.max.bytes": 100_000_000, "acks": "all"}
         )
         for body in bodies:
-            producer.produce(self.topic, body, headers=headers)
+            producer.produce(topic, body, headers=headers)
         assert producer.flush(TIMEOUT) == 0
 
     async def untaken(self) -> int:

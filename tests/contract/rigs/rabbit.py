@@ -37,6 +37,7 @@ class RabbitRig(TransportRig):
     def __init__(self, node: RabbitNode) -> None:
         self.node = node
         self.queue = f"requests-{uuid4()}"
+        self.events_queue = f"{self.queue}-domain"
         self.password = "guest"
         self._seen: dict[str, list[bytes]] = {"events": [], "rejected": [], "dead": []}
 
@@ -44,7 +45,11 @@ class RabbitRig(TransportRig):
         password = SecretStr(self.password)
         return {
             "rabbit": RabbitSettings(
-                host="127.0.0.1", port=self.node.port, password=password, queue_name=self.queue
+                host="127.0.0.1",
+                port=self.node.port,
+                password=password,
+                queue_name=self.queue,
+                events_queue_name=self.events_queue,
             )
         }
 
@@ -59,17 +64,27 @@ class RabbitRig(TransportRig):
 
     async def __aexit__(self, *_: object) -> None:
         async with await self.connect() as connection, connection.channel() as channel:
-            for name in ("", "-events", "-rejected", ".dead"):
+            for name in (
+                *("", "-events", "-rejected", ".dead", ".due", ".due.dead"),
+                *("-domain", "-domain.dead"),
+            ):
                 await channel.queue_delete(f"{self.queue}{name}")
-            await channel.exchange_delete(f"{self.queue}.dlx")
+            for name in (".dlx", ".due", "-domain.dlx"):
+                await channel.exchange_delete(f"{self.queue}{name}")
 
     async def connect(self) -> aio_pika.abc.AbstractConnection:
         return await aio_pika.connect(self.node.url)
 
     async def publish(self, *bodies: bytes) -> None:
+        await self._send(self.queue, bodies)
+
+    async def publish_events(self, *bodies: bytes) -> None:
+        await self._send(self.events_queue, bodies)
+
+    async def _send(self, queue: str, bodies: tuple[bytes, ...]) -> None:
         async with await self.connect() as connection, connection.channel() as channel:
             for body in bodies:
-                await channel.default_exchange.publish(aio_pika.Message(body, delivery_mode=2), self.queue)
+                await channel.default_exchange.publish(aio_pika.Message(body, delivery_mode=2), queue)
 
     async def publish_oddly(self, body: bytes) -> None:
         async with await self.connect() as connection, connection.channel() as channel:

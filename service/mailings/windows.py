@@ -1,0 +1,45 @@
+"""When a mailing may go out in a zone. Pure: hours and a clock in, moments out."""
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from service.audience.people import QuietHours
+from service.audience.preferences import NeverOpenError, place, silent_until
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """The hours of the day in which nothing goes out, by the clock of each zone: none, or several ranges."""
+
+    closed: tuple[QuietHours, ...]
+
+    def opens_at(self, zone: str, now: datetime) -> datetime | None:
+        """When it may go out there again; None: it may now. Far away where it never may."""
+        try:
+            return silent_until(self.closed, zone, now)
+        except NeverOpenError:
+            return now + 365 * _DAY
+
+    def closes_at(self, zone: str, now: datetime) -> datetime:
+        """When it may no longer go out there, if it may now; a day ahead at most."""
+        ends = [now + _until(hours.start, zone, now) for hours in self.closed if hours.start != hours.end]
+        return min([*ends, now + _DAY])
+
+    @property
+    def always(self) -> bool:
+        """Whether every hour of the day is fine everywhere."""
+        return all(hours.start == hours.end for hours in self.closed)
+
+
+def hours_of(window: QuietHours | None, quiet: QuietHours | None) -> Hours:
+    """Those outside the window, and the quiet ones."""
+    return Hours(tuple(hours for hours in (window, quiet) if hours is not None))
+
+
+def _until(clock: time, zone: str, now: datetime) -> timedelta:
+    """How long until a clock there shows that, where nobody sets it meanwhile."""
+    shown = now.astimezone(place(zone)).replace(tzinfo=None)
+    left = datetime.combine(shown.date(), clock) - shown
+    return left if left > timedelta(0) else left + _DAY

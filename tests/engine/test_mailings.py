@@ -1,0 +1,355 @@
+"""Mailings on a real database: everybody once, held in a second, watched, counted."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.audience.topics import Topics
+from service.delivery.planning import Defaults
+from service.errors import MailingRefused, MailingState
+from service.senders.base import BaseSender, Gone, Refused, Retry
+from tests.engine.conftest import Bench, ScriptedSender, StartBench
+from tests.engine.test_people import contacts, people
+from tests.support.mailings import MailingBench, fill_people
+from tests.support.waiting import wait_until
+
+Begin = Callable[..., Awaitable[tuple[Bench, MailingBench]]]
+
+
+@pytest.fixture
+async def begin(start_bench: StartBench) -> AsyncIterator[Begin]:
+    """`begin(sender, …, rows_ahead=…)`: an engine with a runner of mailings; several are replicas."""
+    runners: list[MailingBench] = []
+
+    async def start(
+        *senders: BaseSender,
+        defaults: Defaults | None = None,
+        engine: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> tuple[Bench, MailingBench]:
+        bench = await start_bench(*senders, defaults=defaults, **(engine or {}))
+        table = {sender.name: sender for sender in senders}
+        mailing = MailingBench(bench.engine, bench.database, table, defaults=defaults, **settings)
+        mailing.runner.start()
+        runners.append(mailing)
+        return bench, mailing
+
+    yield start
+    for mailing in runners:
+        await mailing.runner.close()
+
+
+async def open_rows(bench: Bench) -> int:
+    count = await bench.database.pool.fetchval(
+        "SELECT count(*) FROM delivery WHERE status IN ('queued', 'sending')"
+    )
+    return int(count)
+
+
+async def test_everybody_gets_it_once_from_two_replicas(begin: Begin) -> None:
+    sender = ScriptedSender()
+    bench, mailing = await begin(sender, rows_ahead=200, batch_people=50)
+    await begin(sender, rows_ahead=200, batch_people=50)
+    await fill_people(bench.database, 1_000)
+    await people(bench, muted={"contacts": contacts(("TG", "m")), "muted": True}, lost={"contacts": []})
+    row = await mailing.until(await mailing.start(), "finished")
+    assert (row["planned"], row["made"]) == (1_002, 1_002)
+    tally = await mailing.tally(row["id"])
+    assert (tally.sent, tally.suppressed) == (1_000, Counter(muted=1, no_contact=1))
+    assert Counter(call.address for call in sender.calls) == Counter({f"a{n}": 1 for n in range(1_000)})
+
+
+async def test_rows_are_made_a_bounded_number_ahead(begin: Begin) -> None:
+    sender = ScriptedSender(concurrency=5)
+    sender.gate.clear()
+    bench, mailing = await begin(sender, rows_ahead=60, batch_people=20)
+    await fill_people(bench.database, 300)
+    mailing_id = await mailing.start()
+    await wait_until(lambda: len(sender.calls) == 5)
+
+    async def full() -> bool:
+        return await open_rows(bench) == 60
+
+    await wait_until(full)
+    sender.gate.set()
+    await mailing.until(mailing_id, "finished")
+    assert len(sender.calls) == 300
+
+
+async def test_a_pause_stops_what_is_leased_too_and_a_resume_goes_on(begin: Begin) -> None:
+    sender = ScriptedSender(concurrency=3)
+    sender.gate.clear()
+    bench, mailing = await begin(sender, rows_ahead=100)
+    other, _ = await begin(sender, rows_ahead=100)
+    await fill_people(bench.database, 250)
+    mailing_id = await mailing.start()
+    await wait_until(lambda: len(sender.calls) >= 3)
+    began = time.monotonic()
+    stopped = await mailing.mailings.pause(mailing_id, "somebody asked")
+    assert time.monotonic() - began < 5
+    assert (stopped.status, stopped.sent) == ("paused", 0)
+    assert stopped.under_way == len(sender.calls)
+    sender.gate.set()
+    await wait_until(lambda: bench.engine.dispatchers["TG"].in_flight == 0)
+    under_way = len(sender.calls)
+    urgent = await bench.accept("urgent", to="a240", priority="urgent")
+    await bench.until(urgent, "sent")
+    bulk = await bench.accept("also bulk", to="a240", priority="bulk")
+    await bench.until(bulk, "sent")  # what is held is in nobody's way
+    assert Counter(sender.bodies)["hello"] == under_way
+    with pytest.raises(MailingState):
+        await mailing.mailings.start(mailing_id)
+    await mailing.mailings.resume(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    got = Counter(call.address for call in sender.calls if call.body == "hello")
+    assert got == Counter({f"a{n}": 1 for n in range(250)})
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM hold") == 0
+    assert other.engine.dispatchers["TG"].in_flight == 0
+
+
+async def test_a_retry_of_a_paused_mailing_waits_too(begin: Begin) -> None:
+    sender = ScriptedSender()
+    sender.answer("hello", Retry(reason="busy"))
+    sender.gate.clear()
+    bench, mailing = await begin(sender)
+    await fill_people(bench.database, 1)
+    mailing_id = await mailing.start()
+    await wait_until(lambda: len(sender.calls) == 1)
+    await mailing.mailings.pause(mailing_id, "")
+    sender.gate.set()
+
+    async def held() -> bool:
+        return bool(
+            await bench.database.pool.fetchval(
+                "SELECT due_at > now() + interval '1 year' FROM delivery WHERE attempt = 1 AND status = 'queued'"
+            )
+        )
+
+    await wait_until(held)
+    assert len(sender.calls) == 1
+    await mailing.mailings.resume(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    assert [call.attempt for call in sender.calls] == [1, 2]
+
+
+async def test_a_cancel_ends_what_waits_and_says_what_was_sent(begin: Begin) -> None:
+    sender = ScriptedSender(concurrency=3)
+    bench, mailing = await begin(sender, rows_ahead=50)
+    await fill_people(bench.database, 200)
+    sender.gate.clear()
+    mailing_id = await mailing.start()
+    await wait_until(lambda: len(sender.calls) == 3)
+    stopped = await mailing.mailings.cancel(mailing_id)
+    assert (stopped.status, stopped.under_way) == ("cancelled", 3)
+    sender.gate.set()
+    row = await mailing.until(mailing_id, "cancelled")
+    tally = await mailing.tally(mailing_id)
+    assert tally.sent == 3 == len(sender.calls)
+    assert tally.cancelled == row["made"] - 3
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM hold") == 0
+    for refused in (mailing.mailings.resume, mailing.mailings.cancel):
+        with pytest.raises(MailingState):
+            await refused(mailing_id)
+
+
+async def test_failures_over_the_limit_pause_it_and_say_why(begin: Begin) -> None:
+    sender = ScriptedSender(concurrency=5)
+    sender.answer("hello", *[Refused(reason="no")] * 40, *[Gone(reason="blocked")] * 20)
+    bench, mailing = await begin(sender, rows_ahead=100, batch_people=20)
+    await fill_people(bench.database, 400)
+    mailing_id = await mailing.start(limits={"failed": 0.5, "blocked": 1})
+    row = await mailing.until(mailing_id, "paused")
+    assert "failed; the limit is 50.0%" in row["reason"]
+    await mailing.mailings.resume(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.failed) == (340, Counter(refused=40, gone=20))
+
+
+async def test_a_canary_goes_first_and_waits_for_a_person(begin: Begin) -> None:
+    sender = ScriptedSender()
+    bench, mailing = await begin(sender)
+    await fill_people(bench.database, 100)
+    mailing_id = await mailing.start(canary={"recipients": 10, "approval": True})
+
+    async def waits() -> bool:
+        row = await mailing.mailings.get(mailing_id)
+        return row["canary"] == "approval" and row["made"] == 10
+
+    await wait_until(waits)
+    assert len(sender.calls) == 10
+    await mailing.mailings.approve(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    assert len(sender.calls) == 100
+
+
+async def test_a_sick_canary_stops_it(begin: Begin) -> None:
+    sender = ScriptedSender()
+    sender.answer("hello", *[Gone(reason="blocked")] * 4)
+    bench, mailing = await begin(sender)
+    await fill_people(bench.database, 100)
+    mailing_id = await mailing.start(canary={"share": 0.1})
+    row = await mailing.until(mailing_id, "paused")
+    assert row["reason"] == "the canary: 40.0% of 10 were blocked; the limit is 30.0%"
+    assert (row["made"], len(sender.calls)) == (10, 10)
+    await mailing.mailings.resume(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    assert len(sender.calls) == 100
+
+
+def _zone_where_it_is(hour: int) -> str:
+    offset = (hour - datetime.now(UTC).hour + 12) % 24 - 12
+    return f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT"
+
+
+async def test_a_window_by_each_zone(begin: Begin) -> None:
+    sender = ScriptedSender()
+    bench, mailing = await begin(sender, defaults=Defaults(zone=_zone_where_it_is(12)))
+    await fill_people(bench.database, 30, prefix="noon")
+    await fill_people(bench.database, 40, prefix="night", zone=_zone_where_it_is(3))
+    mailing_id = await mailing.start(window={"from": "10:00", "until": "15:00"})
+    await wait_until(lambda: len(sender.calls) == 30)
+
+    async def looked() -> bool:
+        row = await mailing.mailings.get(mailing_id)
+        return bool(row["look_at"] - row["now"] > timedelta(seconds=20))
+
+    await wait_until(looked)
+    row = await mailing.mailings.get(mailing_id)
+    assert (row["status"], row["planned"], row["made"]) == ("running", 70, 30)
+    # One moves to where it is open, another from there to where the walk has not been: each gets it once.
+    await bench.database.pool.execute("UPDATE recipient SET zone = NULL WHERE external_id LIKE 'night%'")
+    night = "UPDATE recipient SET zone = $1 WHERE external_id = 'noon0'"
+    await bench.database.pool.execute(night, _zone_where_it_is(3))
+    await bench.database.pool.execute("UPDATE mailing_part SET done = true WHERE zone <> '*'")
+    await bench.database.pool.execute("UPDATE mailing SET look_at = now()")
+    await bench.engine.wakeups.say("mailing", "")
+    await mailing.until(mailing_id, "finished")
+    assert await bench.database.pool.fetchval("SELECT count(DISTINCT recipient_id) FROM delivery") == 70
+    assert len(sender.calls) == 70
+
+
+async def test_its_own_rate_is_kept_over_a_pause(begin: Begin) -> None:
+    sender = ScriptedSender()
+    bench, mailing = await begin(sender, cap_ahead_seconds=0.5)
+    await fill_people(bench.database, 60)
+    mailing_id = await mailing.start(rate=40)
+    await wait_until(lambda: len(sender.calls) >= 15)
+    await mailing.mailings.pause(mailing_id, "")
+    await mailing.mailings.resume(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    times = sorted(call.at for call in sender.calls)
+    assert len(times) == 60
+    for first, last in zip(times, times[20:], strict=False):
+        assert last - first > 20 / 40 * 0.8
+
+
+async def test_several_take_turns(begin: Begin) -> None:
+    sender = ScriptedSender(rate=200.0)
+    bench, mailing = await begin(sender, rows_ahead=40, batch_people=10)
+    await fill_people(bench.database, 200)
+    first = await mailing.start(content={"body": "one", "sender": "TG"})
+    second = await mailing.start(content={"body": "two", "sender": "TG"})
+    await wait_until(lambda: len(sender.calls) >= 200)
+    counts = Counter(sender.bodies[:200])
+    assert min(counts["one"], counts["two"]) > 50
+    await mailing.until(first, "finished")
+    await mailing.until(second, "finished")
+
+
+async def test_a_chain_counts_each_person_once(begin: Begin) -> None:
+    tg, hook = ScriptedSender(), ScriptedSender("WEBHOOK")
+    tg.answer("hello", Gone(reason="blocked"), Refused(reason="no"))
+    bench, mailing = await begin(tg, hook)
+    await people(
+        bench,
+        **{f"p{n}": {"contacts": contacts(("TG", f"a{n}"), ("WEBHOOK", f"w{n}"))} for n in range(2)},
+        only={"contacts": contacts(("WEBHOOK", "x"))},
+    )
+    mailing_id = await mailing.start(
+        content={"body": "hello", "sender": ["TG", "WEBHOOK"]}, limits={"failed": 1, "blocked": 1}
+    )
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.failed.total(), len(tg.calls), len(hook.calls)) == (3, 0, 2, 3)
+
+
+async def test_a_topic_and_a_list(begin: Begin) -> None:
+    sender = ScriptedSender()
+    bench, mailing = await begin(sender)
+    await fill_people(bench.database, 20)
+    topics = Topics(bench.database)
+    await topics.put("news", "News")
+    await topics.subscribe_many("news", [f"p{n}" for n in range(5)])
+    await mailing.until(await mailing.start(audience={"topic": "news"}), "finished")
+    await mailing.until(await mailing.start(audience={"recipients": ["p7", "p9", "nobody"]}), "finished")
+    assert sorted(call.address for call in sender.calls) == sorted(["a0", "a1", "a2", "a3", "a4", "a7", "a9"])
+    with pytest.raises(MailingRefused):
+        await mailing.start(audience={"topic": "none"})
+
+
+async def test_one_that_cannot_begin_says_why(begin: Begin) -> None:
+    bench, mailing = await begin(ScriptedSender())
+    topics = Topics(bench.database)
+    await topics.put("news", "News")
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    mailing_id = await mailing.start(audience={"topic": "news"}, start_at=later)
+    await mailing.until(mailing_id, "scheduled")
+    await topics.delete("news")
+    row = await mailing.until(mailing_id, "failed")
+    assert "'news' is not a topic" in row["reason"]
+
+
+async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
+    bench, mailing = await begin(ScriptedSender())
+    await fill_people(bench.database, 30)
+    mailing_id = await mailing.start()
+    await mailing.until(mailing_id, "finished")
+    await mailing.runner.close()
+    await bench.database.pool.execute("UPDATE mailing SET ended_at = now() - interval '31 days'")
+    while await mailing.runner.retire():
+        pass
+    for table in ("delivery", "notification"):
+        assert await bench.database.pool.fetchval(f"SELECT count(*) FROM {table}") == 0
+    assert (await mailing.tally(mailing_id)).sent == 30
+
+
+async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_all(begin: Begin) -> None:
+    tg, hook = ScriptedSender(), ScriptedSender("WEBHOOK")
+    bench, mailing = await begin(tg, hook)
+    await people(
+        bench, **{f"p{n}": {"contacts": contacts(("TG", f"a{n}"), ("WEBHOOK", f"w{n}"))} for n in range(2)}
+    )
+    later = {"contacts": contacts(("TG", "late"), ("WEBHOOK", "w")), "time_zone": "UTC"}
+    quiet = datetime.now(UTC)
+    later["quiet_hours"] = f"{quiet:%H:%M}-{quiet - timedelta(hours=1):%H:%M}"
+    await people(bench, late=later)
+    mailing_id = await mailing.start(content={"body": "b", "sender": ["TG", "WEBHOOK"], "escalate_after": 60})
+    await wait_until(lambda: len(tg.calls) == 2)
+
+    async def escalating() -> bool:
+        return await count("escalate_at IS NOT NULL") == 2
+
+    async def count(condition: str) -> int:
+        return int(await bench.database.pool.fetchval(f"SELECT count(*) FROM delivery WHERE {condition}"))
+
+    await wait_until(escalating)
+    await mailing.mailings.pause(mailing_id, "")
+    await bench.database.pool.execute("UPDATE delivery SET escalate_at = now() WHERE address = 'a0'")
+
+    async def held() -> bool:
+        return await count("position = 1 AND status = 'queued' AND due_at > now() + interval '1 year'") == 1
+
+    await wait_until(held)
+    assert hook.calls == []
+    await mailing.mailings.resume(mailing_id)
+    await wait_until(lambda: [call.address for call in hook.calls] == ["w0"])
+    await mailing.mailings.cancel(mailing_id)
+    await mailing.until(mailing_id, "cancelled")
+    assert await count("escalate_at IS NOT NULL") == 0
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.cancelled) == (2, 1)
