@@ -7,6 +7,7 @@ import pytest
 
 from service.db.ids import uuid7
 from tests.api.conftest import Call, Get, Reach, problem_of
+from tests.faults.support import query
 from tests.support.service import Service
 from tests.support.waiting import wait_blocking
 
@@ -76,6 +77,19 @@ def test_an_event_fires_through_rest(call: Call, get: Get, reach: Reach) -> None
 def test_a_wrong_event_is_refused_by_name(call: Call, body: Any, field: str) -> None:
     document = problem_of(call("POST", "/v1/events", body), 422, "invalid_request")
     assert [problem["field"] for problem in document["problems"]] == [field]
+
+
+async def test_an_event_among_the_rejections_is_not_a_notification(call: Call, api_database: str) -> None:
+    rejection, raw = uuid7(), b'{"event": "white space"}'
+    await query(
+        api_database,
+        """INSERT INTO rejection (id, at, source, reason, problems, raw, size)
+        VALUES ($1, now(), 'rabbit-events:x', 'broken', '[]', $2, 1)""",
+        rejection,
+        raw,
+    )
+    document = problem_of(call("POST", f"/v1/rejections/{rejection}/replay"), 409, "still_rejected")
+    assert "/v1/events" in document["detail"]
 
 
 def test_management(call: Call, get: Get) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.audience.topics import Topics
+from service.delivery.holds import HOLD_SECONDS
 from service.delivery.planning import Defaults
 from service.errors import MailingRefused, MailingState
 from service.senders.base import BaseSender, Gone, Refused, Retry
@@ -353,3 +354,54 @@ async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_al
     assert await count("escalate_at IS NOT NULL") == 0
     tally = await mailing.tally(mailing_id)
     assert (tally.sent, tally.cancelled) == (2, 1)
+
+
+@pytest.mark.parametrize("rate", [None, 500.0])
+async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin, rate: float | None) -> None:
+    sender = ScriptedSender(concurrency=1)
+    sender.gate.clear()
+    bench, mailing = await begin(sender)
+    await fill_people(bench.database, 20)
+    now = datetime.now(UTC)
+    window = {"from": f"{now - timedelta(hours=3):%H:%M}", "until": f"{now + timedelta(hours=2):%H:%M}"}
+    mailing_id = await mailing.start(window=window, **({} if rate is None else {"rate": rate}))
+    await wait_until(lambda: len(sender.calls) == 1)
+
+    async def made() -> bool:
+        return (await mailing.mailings.get(mailing_id))["made"] == 20
+
+    await wait_until(made)
+    await mailing.runner.close()
+    # As if the window had closed an hour ago, and nobody had looked since.
+    closes = f"{now - timedelta(hours=1):%H:%M}"
+    await bench.database.pool.execute(
+        """UPDATE mailing SET draft = jsonb_set(draft::jsonb, '{window,until}', to_jsonb($1::text))::json,
+        counted_at = now() - interval '2 hours', look_at = now()""",
+        closes,
+    )
+    bench.engine.dispatchers["TG"].hush(10)  # what is leased goes back, as where a sender is slow
+
+    async def given_back() -> bool:
+        counted = "SELECT count(*) FROM delivery WHERE status = 'queued'"
+        return bool(await bench.database.pool.fetchval(counted) == 19)
+
+    await wait_until(given_back)
+    mailing.runner.start()
+    opens = (now + timedelta(hours=21)).replace(second=0, microsecond=0)
+
+    async def put_off() -> bool:
+        rows = await bench.database.pool.fetch("SELECT due_at FROM delivery WHERE status = 'queued'")
+        shift = timedelta(seconds=0 if rate is None else HOLD_SECONDS)
+        return len(rows) == 19 and {row["due_at"] - shift for row in rows} == {opens}
+
+    await wait_until(put_off)
+    sender.gate.set()
+
+    async def later() -> bool:
+        row = await mailing.mailings.get(mailing_id)
+        return row["later"] == 19 == len(row["open"])
+
+    await wait_until(later)
+    assert len(sender.calls) == 1
+    await mailing.mailings.cancel(mailing_id)
+    await mailing.until(mailing_id, "cancelled")

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from service.remote import events
 from tests.faults.support import FULL, execute, query
 from tests.support.service import Service
 from tests.support.telegram import TelegramProcess
@@ -66,6 +67,14 @@ class RestMailing:
         answer = await self.service.acall("GET", f"/v1/mailings/{self.id}/progress")
         assert answer.status == HTTPStatus.OK, answer.body
         return answer.json()
+
+    async def follow(self) -> AsyncIterator[Any]:
+        """Its progress as its stream tells it, until the end."""
+        assert self.service.api_key is not None
+        path = f"/v1/mailings/{self.id}/progress/stream"
+        told = events(self.service.url, self.service.api_key, path)
+        while (progress := await asyncio.to_thread(next, told, None)) is not None:
+            yield progress
 
     async def until(self, status: str, deadline: float = DEADLINE) -> Any:
         """Wait until it has ended like that; its progress."""

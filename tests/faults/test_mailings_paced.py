@@ -10,13 +10,14 @@ import pytest
 
 from tests.conftest import StartService
 from tests.faults.mailing_support import DEADLINE, Journal, RestMailing, chats, crowd
-from tests.faults.support import FULL, FULL_TIMEOUT, QUICK, UNPACED, Stopwatch, size, tell, value
+from tests.faults.support import FULL, FULL_TIMEOUT, QUICK, UNPACED, Stopwatch, execute, size, tell, value
+from tests.support.service import Service
 from tests.support.telegram import TelegramProcess
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
 
-SCALE = size(10, 20)
+SCALE = 10
 RATE = 30 * SCALE
 ROWS_AHEAD = 2_000
 
@@ -34,15 +35,14 @@ async def test_a_mailing_at_a_providers_limit(
     journal = Journal(telegram)
     mailing = await RestMailing.start(service)
     said: list[tuple[int, float]] = []
-    urgent = asyncio.create_task(_urgent_in_the_middle(mailing, journal, count // 2))
-
-    async def done() -> bool:
-        progress = await mailing.progress()
+    urgent: asyncio.Task[tuple[float, int]] | None = None
+    async for progress in mailing.follow():
         if progress["eta"] is not None:
             said.append((progress["sent"], datetime.fromisoformat(progress["eta"]).timestamp()))
-        return bool(progress["ended_at"])
-
-    await wait_until(done, DEADLINE, "the mailing is over")
+        if urgent is None and progress["sent"] >= count // 2:
+            urgent = asyncio.create_task(_urgent(service, journal))
+    assert progress["status"] == "finished"
+    assert urgent is not None
     waited, overtaken = await urgent
     items = [item for item in await journal.read() if item["text"] != "urgent"]
     times = sorted(item["at"] for item in items)
@@ -63,12 +63,11 @@ async def test_a_mailing_at_a_providers_limit(
         assert max(wrong) <= 0.05
 
 
-async def _urgent_in_the_middle(mailing: RestMailing, journal: Journal, at: int) -> tuple[float, int]:
+async def _urgent(service: Service, journal: Journal) -> tuple[float, int]:
     """How long it took, and how many of the mailing's messages came between its acceptance and it."""
-    await journal.until(at)
     message = {"body": "urgent", "sender": "TG", "to": "5", "priority": "urgent"}
     asked = time.time()
-    answer = await mailing.service.acall("POST", "/v1/notifications", message)
+    answer = await service.acall("POST", "/v1/notifications", message)
     accepted = time.time()
     assert answer.status == 202
 
@@ -97,8 +96,6 @@ async def test_memory_and_rows_ahead_are_bounded(
 
 async def _grow(url: str, have: int, count: int) -> None:
     if have:
-        from tests.faults.support import execute
-
         await execute(url, "TRUNCATE recipient CASCADE; TRUNCATE delivery, notification, mailing CASCADE")
     await crowd(url, count)
 
