@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.telegram import TelegramSender
 from service.settings import TelegramSettings
-from tests.contract.sender_suite import Case, Rig, Situation
+from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.telegram import TOKEN, FakeTelegram
 
 
@@ -30,7 +30,7 @@ def chat(**values: Any) -> Callable[["TelegramRig"], None]:
     return arrange
 
 
-class TelegramRig(Rig):
+class TelegramRig(SplittingRig):
     name = "TG"
     address = "123456789"
     cases = (
