@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from service.senders.base import (
     AddressError,
@@ -34,6 +32,7 @@ from service.senders.base import (
     Throttled,
     Unknown,
 )
+from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
 from service.senders.markup import RichText, clean, read, telegram_html, utf16_length
 from service.settings import TelegramSettings
 
@@ -47,7 +46,6 @@ Kind = Literal["text", "photo", "document"]
 TIMEOUT_SECONDS = 15.0
 TEXT_MAX_UNITS = 4_096
 CAPTION_MAX_UNITS = 1_024
-CONNECTIONS = 100
 MOVED_CHATS_KEPT = 10_000
 CHAT_ID_BITS = 52
 THREAD_ID_BITS = 31
@@ -113,7 +111,7 @@ class TelegramSender(BaseSender):
     async def open(self) -> None:
         if self._client is None:
             # Importing aiogram takes seconds of CPU.
-            self._client = await asyncio.to_thread(_connect, self._settings, self._timeout_seconds / 3)
+            self._client = await asyncio.to_thread(_connect, self._settings, self._timeout_seconds)
 
     async def send(self, message: Message) -> Outcome:
         chat, thread = _target(message.address)
@@ -121,18 +119,20 @@ class TelegramSender(BaseSender):
         if not parts:
             return Refused(reason="nothing visible remains of the text", code="empty")
         done = list(message.parts_done)
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                for part in parts[len(done) :]:
-                    message_id = await self._deliver(chat, thread, part)
-                    done.append(message_id)
+            for part in parts[len(done) :]:
+                message_id = await self._deliver(chat, thread, part, deadline)
+                done.append(message_id)
         except _RefusedCallError as refused:
             outcome = refused.outcome
             if isinstance(outcome, Throttled):
                 outcome = replace(outcome, scope=self._throttled_scope(chat, outcome))
             return replace(outcome, parts=tuple(done))
-        except (aiohttp.ClientError, OSError) as error:
-            return replace(self._unanswered(error), parts=tuple(done))
+        except NotReachedError as error:
+            return Retry(reason=str(error), code="connect", parts=tuple(done))
+        except NoAnswerError as error:
+            return Unknown(reason=str(error), code=error.code, parts=tuple(done))
         moved = self._moved.get(chat)
         return Sent(tuple(done), address=None if moved is None else _address(moved, thread))
 
@@ -154,12 +154,12 @@ class TelegramSender(BaseSender):
             return f"TG_DEFAULT_CHAT_ID {error}"
         return None
 
-    async def _deliver(self, chat: Chat, thread: int | None, part: "_Part") -> str:
+    async def _deliver(self, chat: Chat, thread: int | None, part: "_Part", deadline: float) -> str:
         """Send one part; its message id. A group's move and markup that was not understood are mended once."""
         moves = 1
         while True:
             try:
-                return await self._call(self._moved.get(chat, chat), thread, part)
+                return await self._call(self._moved.get(chat, chat), thread, part, deadline)
             except _RefusedCallError as refused:
                 if refused.moved_to is not None and moves:
                     moves -= 1
@@ -169,10 +169,10 @@ class TelegramSender(BaseSender):
                 else:
                     raise
 
-    async def _call(self, chat: Chat, thread: int | None, part: "_Part") -> str:
+    async def _call(self, chat: Chat, thread: int | None, part: "_Part", deadline: float) -> str:
         if self._client is None:
             raise RuntimeError("open() was not called")
-        return await self._client.post(part.kind, _fields(chat, thread, part))
+        return await self._client.post(part.kind, _fields(chat, thread, part), deadline)
 
     def _remember(self, chat: Chat, moved_to: int) -> None:
         if len(self._moved) >= MOVED_CHATS_KEPT:
@@ -186,19 +186,6 @@ class TelegramSender(BaseSender):
         alone = not self._paused.keys() - {chat}
         self._paused[chat] = now + (outcome.retry_after or UNTIMED_PAUSE_SECONDS)
         return Scope.ADDRESS if alone else Scope.ACCOUNT
-
-    def _unanswered(self, error: Exception) -> Outcome:
-        match error:
-            case aiohttp.ClientConnectorError():
-                return Retry(reason=f"cannot connect: {error.os_error}", code="connect")
-            case aiohttp.InvalidURL():
-                return Retry(reason="TG_API_URL cannot be called", code="connect")
-            case aiohttp.ConnectionTimeoutError():
-                return Retry(reason="cannot connect in time", code="connect")
-            case TimeoutError():
-                return Unknown(reason=f"no answer within {self._timeout_seconds:g} s", code="timeout")
-        # Its text may hold the address of the call, and that the token.
-        return Unknown(reason=f"the connection broke before an answer: {type(error).__name__}", code="broken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +206,11 @@ class _Part:
 class Client(Protocol):
     """The connection to the Bot API server."""
 
-    async def post(self, kind: Kind, fields: dict[str, Any]) -> str:
-        """One call; the id of the message. Raises `_RefusedCallError`, or what aiohttp raises."""
+    async def post(self, kind: Kind, fields: dict[str, Any], deadline: float) -> str:
+        """One call until then, on the event loop's clock; the id of the message.
+
+        Raises `_RefusedCallError`, `NotReachedError`, `NoAnswerError`.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -256,9 +246,10 @@ def _address(chat: Chat, thread: int | None) -> str:
 
 def _is_server(address: str) -> bool:
     try:
-        return bool(_SERVER.fullmatch(address) and URL(address).host)
+        check_url(address)
     except ValueError:
         return False
+    return _SERVER.fullmatch(address) is not None
 
 
 async def _compose(message: Message) -> list[_Part]:
@@ -301,57 +292,46 @@ def _fields(chat: Chat, thread: int | None, part: "_Part") -> dict[str, Any]:
     return fields
 
 
-def _connect(settings: TelegramSettings, connect_seconds: float) -> "Client":
-    """The session of aiogram's client, with a way to post the fields that are set and no others.
+def _connect(settings: TelegramSettings, timeout_seconds: float) -> "Client":
+    """Calls of the Bot API that post the fields that are set and no others; whatever is no message is
+    judged by aiogram.
 
     Against a call of aiogram's own this saves the model of the method, the form, the dump of some
-    twenty unset fields and the model of the answer: most of its cost. Whatever is no message goes
-    through aiogram's `check_response`.
+    twenty unset fields and the model of the answer: most of its cost.
     """
     from aiogram import Bot  # noqa: PLC0415
     from aiogram.client.session.aiohttp import AiohttpSession  # noqa: PLC0415
     from aiogram.client.telegram import TelegramAPIServer  # noqa: PLC0415
     from aiogram.exceptions import AiogramError  # noqa: PLC0415
-    from aiogram.methods import Response, SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
-    from aiogram.types import Message as TelegramMessage  # noqa: PLC0415
+    from aiogram.methods import SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
 
-    class Session(AiohttpSession):
-        # pydantic drops generic models that nobody holds, and making one again takes milliseconds.
-        response_model = Response[TelegramMessage]
-        waiting = aiohttp.ClientTimeout(total=None, connect=connect_seconds)
-
-        async def post(self, kind: Kind, fields: dict[str, Any]) -> str:
-            http = await self.create_session()
-            async with http.post(
-                urls[kind],
-                data=orjson.dumps(fields),
-                headers=_JSON,
-                timeout=self.waiting,
-                allow_redirects=False,
-            ) as response:
-                content = await response.read()
-            message_id = _message_id(content) if response.status == HTTPStatus.OK else None
+    class BotApi:
+        async def post(self, kind: Kind, fields: dict[str, Any], deadline: float) -> str:
+            answer = await http.request(
+                "POST", urls[kind], headers=_JSON, body=orjson.dumps(fields), deadline=deadline
+            )
+            message_id = _message_id(answer.body) if answer.status == HTTPStatus.OK else None
             if message_id is not None:
                 return message_id
             try:
-                method = methods[kind](**fields)
-                self.check_response(bot, method, response.status, content.decode(errors="replace"))
+                text = answer.body.decode(errors="replace")
+                judge.check_response(bot, methods[kind](**fields), answer.status, text)
             except (AiogramError, TypeError) as error:  # TypeError: an error without a description
-                raise _refused_call(response.status, error, response.headers.get("retry-after")) from error
+                raise _refused_call(answer.status, error, answer.headers.get("retry-after")) from error
             raise _RefusedCallError(Unknown(reason="the answer has no message id", code="answer"))
 
         async def close(self) -> None:
-            if self._session is not None:
-                await self._session.close()
+            await http.close()
 
     methods: dict[Kind, type[TelegramMethod[Any]]]
     methods = {"text": SendMessage, "photo": SendPhoto, "document": SendDocument}
     token = settings.bot_token.get_secret_value() if settings.bot_token else ""
     server = TelegramAPIServer.from_base(settings.api_url)
-    urls = {kind: URL(server.api_url(token, method.__api_method__)) for kind, method in methods.items()}
-    session = Session(api=server, limit=settings.concurrency or CONNECTIONS, json_loads=orjson.loads)
-    bot = Bot(token, session=session)
-    return session
+    urls = {kind: server.api_url(token, method.__api_method__) for kind, method in methods.items()}
+    judge = AiohttpSession(api=server, json_loads=orjson.loads)
+    bot = Bot(token, session=judge)
+    http = HttpClient(timeout_seconds=timeout_seconds)
+    return BotApi()
 
 
 def _message_id(content: bytes) -> str | None:
