@@ -56,7 +56,7 @@ class Message:
 
 
 class Scope(StrEnum):
-    """Which bucket a provider's throttling is about."""
+    """What a provider's throttling or temporary refusal is about."""
 
     ACCOUNT = "account"
     ADDRESS = "address"
@@ -89,9 +89,14 @@ class Throttled(NotSent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(NotSent):
-    """It was certainly not accepted and may succeed later (a 5xx, a refused connection)."""
+    """It was certainly not accepted and may succeed later (a 5xx, a refused connection).
+
+    With the scope of an address the trouble is the recipient's or the message's own, and the provider
+    is as well as before.
+    """
 
     retry_after: float | None = None
+    scope: Scope = Scope.ACCOUNT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
