@@ -14,6 +14,8 @@ from typing import ClassVar, Literal
 from uuid import UUID
 
 TextFormat = Literal["plain", "markdown", "html"]
+Priority = Literal["urgent", "high", "normal", "bulk"]
+LengthUnit = Literal["characters", "utf-16 units", "bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Message:
     created_at: datetime | None = None
     attempt: int = 1
     parts_done: tuple[str, ...] = ()
+    priority: Priority = "normal"
+    expires_at: datetime | None = None
 
 
 class Scope(StrEnum):
@@ -128,7 +132,7 @@ class Capabilities:
 
     formats: frozenset[TextFormat] = frozenset({"plain"})
     max_length: int | None = None
-    length_unit: Literal["characters", "utf-16 units", "bytes"] = "characters"
+    length_unit: LengthUnit = "characters"
     splits: bool = False
     buttons: bool = False
     attachments: frozenset[Literal["photo", "document"]] = frozenset()
@@ -137,6 +141,9 @@ class Capabilities:
     one_provider: bool = True
     """All addresses are served by the same machine: when it is sick, the whole sender is left alone for a
     while. False: each address is somebody else's, and judged for itself."""
+    devices: bool = False
+    """An address is one of a person's devices, registered by an app: what is for the person goes to each that is
+    active. Not for a channel that is `ordered`."""
     deduplicates: bool = False
     """The provider itself drops a repeat of the same delivery, so an unknown outcome is safe to resend."""
 
