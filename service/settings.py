@@ -177,6 +177,52 @@ class WebhookSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class AttachmentSettings(BaseSettings):
+    """Files that this service fetches itself, for providers that want the file and not its address."""
+
+    model_config = _env("ATTACHMENTS_")
+
+    max_bytes: int = Field(
+        20 * 1024 * 1024, ge=1024, description="Largest files of one message together, bytes"
+    )
+    timeout_seconds: float = Field(8.0, gt=0, description="Longest wait for one file")
+    allow_private: bool = Field(False, description="Allow http and addresses inside the network")
+
+
+class VkSettings(BaseSettings):
+    """The `VK` sender is on when `VK_TOKEN` is set. A rate of 0 means no limit."""
+
+    model_config = _env("VK_")
+
+    token: SecretStr | None = Field(None, description="Key of the community, with the right to messages")
+    default_peer_id: str | None = None
+    api_url: str = "https://api.vk.ru"
+    callback_secret: SecretStr | None = Field(None, description="Secret key of the community's Callback API")
+    callback_confirmation: str | None = Field(
+        None, description="What the Callback API is to be answered with when it confirms the address"
+    )
+    rate: float = Field(20.0, ge=0, description="Messages a second of the community")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class MaxSettings(BaseSettings):
+    """The `MAX` sender is on when `MAX_TOKEN` is set. A rate of 0 means no limit."""
+
+    model_config = _env("MAX_")
+
+    token: SecretStr | None = None
+    default_address: str | None = Field(None, description="A user's id, or chat: and a chat's id")
+    api_url: str = "https://platform-api2.max.ru"
+    ca_file: Path | None = Field(
+        None, description="PEM file of authorities trusted besides the system's, as the Russian Trusted CA"
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="The secret that the webhook was subscribed with; 5 to 256 of A-Za-z0-9_-"
+    )
+    rate: float = Field(30.0, ge=0, description="Messages a second of the bot")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
 class TemplateSettings(BaseSettings):
     """Templates and the process that renders them."""
 
@@ -217,6 +263,9 @@ class AudienceSettings(BaseSettings):
         (), description="Categories that pass quiet hours and a mute of everything"
     )
     import_max_bytes: int = Field(1024 * 1024 * 1024, ge=1024, description="Largest import")
+    devices_max: int = Field(
+        20, ge=1, le=1_000, description="Devices of one recipient; one more replaces a dead one, or the last unseen"
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -281,6 +330,9 @@ class Settings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     telegram: TelegramSettings = Field(default_factory=TelegramSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
+    vk: VkSettings = Field(default_factory=VkSettings)
+    max: MaxSettings = Field(default_factory=MaxSettings)
+    attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)

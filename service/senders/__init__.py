@@ -5,19 +5,28 @@ from collections.abc import Callable, Mapping
 
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
+from service.senders.max import MaxSender
 from service.senders.telegram import TelegramSender
+from service.senders.vk import VkSender
 from service.senders.webhook import WebhookSender
 from service.settings import Settings
 
 SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
-    "TG": lambda settings: TelegramSender(
-        settings.telegram,
-        # Below the engine's own limit, so that the ids of the parts that were accepted come back.
-        timeout_seconds=0.75 * settings.delivery.send_timeout_seconds,
-    ),
+    "TG": lambda settings: TelegramSender(settings.telegram, timeout_seconds=_call_seconds(settings)),
     "WEBHOOK": lambda settings: WebhookSender(settings.webhook),
+    "VK": lambda settings: VkSender(
+        settings.vk, settings.attachments, timeout_seconds=_call_seconds(settings)
+    ),
+    "MAX": lambda settings: MaxSender(
+        settings.max, settings.attachments, timeout_seconds=_call_seconds(settings)
+    ),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }
+
+
+def _call_seconds(settings: Settings) -> float:
+    """Below the engine's own limit, so that the ids of the parts that were accepted come back."""
+    return 0.75 * settings.delivery.send_timeout_seconds
 
 
 def build_senders(settings: Settings) -> dict[str, BaseSender]:

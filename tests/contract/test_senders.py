@@ -3,7 +3,9 @@
 from service.senders import SENDERS, build_senders
 from service.settings import Settings
 from tests.contract.rigs.console import ConsoleRig
+from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.telegram import TelegramRig
+from tests.contract.rigs.vk import VkRig
 from tests.contract.rigs.webhook import WebhookRig
 from tests.contract.sender_suite import SenderSuite
 
@@ -16,11 +18,19 @@ class TestWebhook(SenderSuite):
     rig_class = WebhookRig
 
 
+class TestVk(SenderSuite):
+    rig_class = VkRig
+
+
+class TestMax(SenderSuite):
+    rig_class = MaxRig
+
+
 class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
-SUITES = (TestTelegram, TestWebhook, TestConsole)
+SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestConsole)
 
 
 def test_every_sender_of_the_table_has_its_suite() -> None:
