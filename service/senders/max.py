@@ -84,7 +84,9 @@ class MaxSender(BaseSender):
         attachments: AttachmentSettings,
         *,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        not_ready_seconds: Sequence[float] = NOT_READY_SECONDS,
     ) -> None:
+        self._not_ready_seconds = not_ready_seconds
         self.limits = Limits(rate=settings.rate or None, concurrency=settings.concurrency)
         self.default_address = settings.default_address
         self.off_reason = self._why_off(settings)
@@ -146,14 +148,15 @@ class MaxSender(BaseSender):
                 "attachments": [*files, *_keyboard(part.buttons)] or None,
             }
         )
-        for pause in (*NOT_READY_SECONDS, None):
+        path = f"/messages?{_recipient(address)}"
+        for pause in self._not_ready_seconds:
             try:
-                return _mid(await self._call(f"/messages?{_recipient(address)}", body, deadline))
+                return _mid(await self._call(path, body, deadline))
             except NotSentError as error:
-                if error.outcome.code != NOT_READY or pause is None:
+                if error.outcome.code != NOT_READY or asyncio.get_running_loop().time() + pause >= deadline:
                     raise
             await asyncio.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        return _mid(await self._call(path, body, deadline))
 
     async def _upload_all(self, attachments: Sequence[Attachment], deadline: float) -> list[dict[str, Any]]:
         files = await self._files.fetch(attachments)
