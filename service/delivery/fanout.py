@@ -35,7 +35,7 @@ WHERE notification_id <> ALL($1::uuid[])
 ORDER BY notification_id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
-# One row for each person: queued, or ended at once where they do not want it.
+# One row for each person, or each of their devices: queued, or ended at once where they do not want it.
 _INSERT = """
 INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
     pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases,
@@ -174,12 +174,15 @@ class FanOut:
 
 
 def _columns(plans: Sequence[Plan], request: NotificationRequest) -> list[list[Any]]:
-    hops = [planned.route[0] for planned in plans]
+    rows = []
+    for planned in plans:
+        extra = extra_json(planned, request, with_route=len(planned.route) > 1)
+        rows += [(hop, planned.send_at, extra) for hop in planned.route[0].devices]
     return [
-        [hop.sender for hop in hops],
-        [hop.address for hop in hops],
-        [hop.spacing for hop in hops],
-        [hop.pacing_key for hop in hops],
-        [planned.send_at for planned in plans],
-        [extra_json(planned, request, with_route=len(planned.route) > 1) for planned in plans],
+        [hop.sender for hop, _, _ in rows],
+        [hop.address for hop, _, _ in rows],
+        [hop.spacing for hop, _, _ in rows],
+        [hop.pacing_key for hop, _, _ in rows],
+        [send_at for _, send_at, _ in rows],
+        [extra for _, _, extra in rows],
     ]

@@ -136,7 +136,8 @@ _NOTIFICATION_COLUMNS = """
 SELECT p.id, p.request_id, p.source, p.content, p.route, p.category, p.created_at, last.status
 FROM ({page}) p
 LEFT JOIN LATERAL (
-    SELECT d.status FROM delivery d WHERE d.notification_id = p.id ORDER BY d.position DESC LIMIT 1
+    SELECT d.status FROM delivery d WHERE d.notification_id = p.id
+    ORDER BY d.position DESC, d.status = 'sent' DESC, d.status <> 'failed' DESC LIMIT 1
 ) last ON true
 ORDER BY p.id DESC
 """
@@ -144,7 +145,8 @@ _DELIVERY_COLUMNS = """
 SELECT p.*, n.request_id FROM ({page}) p LEFT JOIN notification n ON n.id = p.notification_id ORDER BY p.id DESC
 """
 _LATER_HOP = """NOT EXISTS (
-    SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id AND l.position > w.position
+    SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id
+      AND (l.position > w.position OR l.position = w.position AND l.status = 'sent')
       AND l.recipient_id IS NOT DISTINCT FROM w.recipient_id)"""
 # Deliveries are numbered as they are made, so a moment is near the first id of a notification of that moment.
 _ID_BEFORE = """
@@ -274,7 +276,7 @@ class Listing:
             return rows
 
     async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page:
-        """Deliveries that failed where their chain ended."""
+        """Deliveries that failed where their chain ended, and reached no other device of their reader."""
         query = _Query(
             "delivery", self._window_rows, near_fixed=["status = 'failed'"], far_fixed=[_LATER_HOP]
         )

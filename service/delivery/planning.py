@@ -1,7 +1,7 @@
 """Deciding where a request goes. Pure: facts in, plan out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -36,12 +36,21 @@ def refuse(code: RefusalCode, field: str, problem: str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`."""
+    """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`.
+
+    `others` are the person's further devices at that sender: the link is all of them.
+    """
 
     sender: str
     address: str
     spacing: float
     pacing_key: str
+    others: tuple["Hop", ...] = ()
+
+    @property
+    def devices(self) -> tuple["Hop", ...]:
+        """Every address of the link, this one first."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,7 @@ class Planner:
             if code is None:
                 route.append(hop)
             elif unwanted is None:
-                unwanted = hop, Suppressed(code, SUPPRESSIONS[code])
+                unwanted = replace(hop, others=()), Suppressed(code, SUPPRESSIONS[code])
         zone = person.zone or self.defaults.zone
         quiet = None if critical else person.quiet or self.defaults.quiet
         locale = request.locale or person.locale or self.defaults.locale
@@ -186,16 +195,23 @@ class Planner:
         return None
 
     def _contacts(self, person: Person, chain: tuple[str, ...]) -> Iterable[Hop]:
-        """Where the person can be reached: the first active contact of each sender, in the chain's order or theirs."""
-        first: dict[str, Hop] = {}
+        """Where the person can be reached: the first active contact of each sender, or all their devices there, in
+        the chain's order or theirs.
+        """
+        found: dict[str, list[Hop]] = {}
         for contact in person.contacts:
             sender = self.senders.get(contact.sender)
-            if contact.active and contact.sender not in first and sender and sender.off_reason is None:
-                try:
-                    first[contact.sender] = make_hop(contact.sender, sender, contact.address)
-                except AddressError:
-                    continue  # stored before this sender's rules changed: as good as none
-        return first.values() if not chain else [first[name] for name in chain if name in first]
+            if not contact.active or sender is None or sender.off_reason is not None:
+                continue
+            if contact.sender in found and not sender.capabilities.devices:
+                continue
+            try:
+                hop = make_hop(contact.sender, sender, contact.address)
+            except AddressError:
+                continue  # stored before this sender's rules changed: as good as none
+            found.setdefault(contact.sender, []).append(hop)
+        links = {name: replace(hops[0], others=tuple(hops[1:])) for name, hops in found.items()}
+        return links.values() if not chain else [links[name] for name in chain if name in links]
 
     def _nowhere(self, request: NotificationRequest) -> Hop:
         return Hop(request.chain[0] if request.chain else "-", "-", 0.0, "-")
