@@ -35,6 +35,7 @@ _EMAIL_TAGS: Mapping[Style, tuple[str, str]] = {
         ),
     ),
 }
+_NO_IMAGES: Mapping[str, str] = {}
 _PAGE = (
     '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head>\n'
     '<body style="font-family:sans-serif;overflow-wrap:break-word">\n{}\n</body></html>\n'
@@ -42,7 +43,7 @@ _PAGE = (
 _BREAKS_AT_BLOCK = re.compile(
     r"(?:<br>\n){1,2}(?P<begin><(?:blockquote|pre)\b)|(?P<end></(?:blockquote|pre)>)(?:<br>\n){1,2}"
 )
-_INDENT = re.compile(r"^ +|(?<= ) +", re.MULTILINE)
+_INDENT = re.compile(r"(?<=[ \n]) +")
 _ROOM = re.compile(r"@(?=room\b)", re.IGNORECASE)
 _PILL = re.compile(r"https?://matrix\.to(?:[/?#]|$)", re.IGNORECASE)
 
@@ -52,9 +53,20 @@ def max_markup(rich: RichText) -> str:
     return tagged(rich, _marks(_TAGS), _escaped)
 
 
-def email_html(rich: RichText) -> str:
-    """A whole HTML document; `plain_text` makes its text alternative. A spoiler is shown."""
-    return _PAGE.format(_document(rich, _EMAIL_TAGS))
+def email_html(rich: RichText, images: Mapping[str, str] = _NO_IMAGES) -> str:
+    """A whole HTML document; `plain_text` makes its text alternative. A spoiler is shown.
+
+    `images` are content ids by address: where the text links to such an address, the image is shown.
+    """
+    plain_marks = _marks(_EMAIL_TAGS)
+
+    def marks(span: Span) -> tuple[str, str]:
+        if span.style == "link" and span.value in images:
+            content_id = escape(images[span.value])
+            return f'<img src="cid:{content_id}" alt="" style="max-width:100%"><br>\n', ""
+        return plain_marks(span)
+
+    return _PAGE.format(_document(rich, marks))
 
 
 def matrix_html(rich: RichText) -> str:
@@ -63,7 +75,7 @@ def matrix_html(rich: RichText) -> str:
     A link to matrix.to, which is shown as a mention, is left out.
     """
     kept = (one for one in rich.spans if not (one.style == "link" and _PILL.match(one.value)))
-    return _room_unmentioned(_document(RichText(rich.text, tuple(kept)), _MATRIX_TAGS))
+    return _room_unmentioned(_document(RichText(rich.text, tuple(kept)), _marks(_MATRIX_TAGS)))
 
 
 def matrix_text(rich: RichText) -> str:
@@ -75,8 +87,8 @@ def _room_unmentioned(text: str) -> str:
     return _ROOM.sub(f"@{ZERO_WIDTH}", text)
 
 
-def _document(rich: RichText, tags: Mapping[Style, tuple[str, str]]) -> str:
-    return _BREAKS_AT_BLOCK.sub(r"\g<begin>\g<end>", tagged(rich, _marks(tags), _with_breaks, _escaped))
+def _document(rich: RichText, marks: Marks) -> str:
+    return _BREAKS_AT_BLOCK.sub(r"\g<begin>\g<end>", tagged(rich, marks, _with_breaks, _escaped))
 
 
 def _marks(tags: Mapping[Style, tuple[str, str]]) -> Marks:
