@@ -216,11 +216,47 @@ class MaxSettings(BaseSettings):
     ca_file: Path | None = Field(
         None, description="PEM file of authorities trusted besides the system's, as the Russian Trusted CA"
     )
+    bot_name: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="As in https://max.ru/NAME")
     webhook_secret: SecretStr | None = Field(
         None, description="The secret that the webhook was subscribed with; 5 to 256 of A-Za-z0-9_-"
     )
     rate: float = Field(30.0, ge=0, description="Messages a second of the bot")
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class EmailSettings(BaseSettings):
+    """The `EMAIL` sender is on when `EMAIL_HOST` and `EMAIL_FROM_ADDRESS` are set. A rate of 0 means no limit."""
+
+    model_config = _env("EMAIL_")
+
+    host: str | None = Field(None, description="The mail server that takes mails from this service")
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Default: 465 with tls, 587 with starttls, else 25"
+    )
+    security: Literal["tls", "starttls", "opportunistic", "none"] = Field(
+        "starttls",
+        description="tls from the start; starttls required; opportunistic: where offered, unverified; none",
+    )
+    user: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = Field(None, description="PEM file of authorities trusted beside the system's")
+    helo_name: str | None = Field(None, description="How this machine names itself; default: its host name")
+    from_address: str | None = None
+    from_name: str = ""
+    reply_to: str | None = None
+    return_path: str | None = Field(
+        None, description="Where bounces go; {id} in it becomes the delivery's; default: EMAIL_FROM_ADDRESS"
+    )
+    default_address: str | None = None
+    rate: float = Field(0.0, ge=0, description="Mails a second in all")
+    domain_rate: float = Field(10.0, ge=0, description="Mails a second to the mailboxes of one domain")
+    connections: int = Field(
+        10, ge=1, le=1_000, description="Most connections to the server, and mails under way"
+    )
+    idle_seconds: float = Field(30.0, ge=0, description="An idle connection is kept for so long")
+    greylist_seconds: float = Field(
+        300.0, ge=1, description="Least wait after a temporary refusal (4xx), as by greylisting"
+    )
 
 
 class TemplateSettings(BaseSettings):
@@ -264,7 +300,10 @@ class AudienceSettings(BaseSettings):
     )
     import_max_bytes: int = Field(1024 * 1024 * 1024, ge=1024, description="Largest import")
     devices_max: int = Field(
-        20, ge=1, le=1_000, description="Devices of one recipient; one more replaces a dead one, or the last unseen"
+        20,
+        ge=1,
+        le=1_000,
+        description="Devices of one recipient; one more replaces a dead one, or the last unseen",
     )
 
     @field_validator("time_zone")
@@ -289,6 +328,9 @@ class LinkSettings(BaseSettings):
         None,
         min_length=32,
         description="Signs links; unset: made at the first start and kept in the database",
+    )
+    start_days: float = Field(
+        7.0, gt=0, le=3_650, description="How long a link is good by which a person comes to a bot, days"
     )
 
 
@@ -333,6 +375,7 @@ class Settings(BaseSettings):
     vk: VkSettings = Field(default_factory=VkSettings)
     max: MaxSettings = Field(default_factory=MaxSettings)
     attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
+    email: EmailSettings = Field(default_factory=EmailSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
+from service.senders.email import EmailSender
 from service.senders.max import MaxSender
 from service.senders.telegram import TelegramSender
 from service.senders.vk import VkSender
@@ -19,6 +20,9 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
     ),
     "MAX": lambda settings: MaxSender(
         settings.max, settings.attachments, timeout_seconds=_call_seconds(settings)
+    ),
+    "EMAIL": lambda settings: EmailSender(
+        settings.email, settings.attachments, timeout_seconds=_call_seconds(settings)
     ),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }

@@ -40,7 +40,8 @@ class Message:
     """One delivery as its sender sees it.
 
     `parts_done` holds the provider's ids of the parts an earlier attempt got through: a message
-    that takes several calls resumes after them and never repeats one.
+    that takes several calls resumes after them and never repeats one. `unsubscribe_url` takes a POST
+    of RFC 8058, for channels whose programs offer that themselves; a link for people is in the text.
     """
 
     notification_id: UUID
@@ -57,6 +58,7 @@ class Message:
     parts_done: tuple[str, ...] = ()
     priority: Priority = "normal"
     expires_at: datetime | None = None
+    unsubscribe_url: str | None = None
 
 
 class Scope(StrEnum):
@@ -189,6 +191,11 @@ class BaseSender(ABC):
         """Least seconds between two messages to this address; 0: no limit of its own."""
         del address
         return 0.0
+
+    def start_url(self, token: str) -> str | None:
+        """Where a person goes to be linked by this token; None: the channel has no such place, or its name is not set."""
+        del token
+        return None
 
     async def preview(self, message: Message) -> Sequence[str]:
         """The texts `send` would send, one for each call of the provider. Nothing is sent."""

@@ -3,6 +3,7 @@
 from service.senders import SENDERS, build_senders
 from service.settings import Settings
 from tests.contract.rigs.console import ConsoleRig
+from tests.contract.rigs.email import EmailRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.vk import VkRig
@@ -26,11 +27,15 @@ class TestMax(SenderSuite):
     rig_class = MaxRig
 
 
+class TestEmail(SenderSuite):
+    rig_class = EmailRig
+
+
 class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
-SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestConsole)
+SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestConsole)
 
 
 def test_every_sender_of_the_table_has_its_suite() -> None:
