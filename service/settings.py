@@ -224,6 +224,30 @@ class MaxSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class RuStoreSettings(BaseSettings):
+    """The `RUSTORE` sender is on when `RUSTORE_PROJECT_ID` and `RUSTORE_SERVICE_TOKEN` are set. A rate of 0 means
+    no limit.
+    """
+
+    model_config = _env("RUSTORE_")
+
+    project_id: str | None = None
+    service_token: SecretStr | None = None
+    api: Literal["native", "universal"] = Field(
+        "native", description="universal: the app is built with the universal push SDK"
+    )
+    url: str = Field("https://vkpns.rustore.ru", description="The native API")
+    universal_url: str = Field("https://vkpns-universal.rustore.ru", description="The universal API")
+    ttl_seconds: int = Field(
+        28 * 24 * 3600, ge=1, le=28 * 24 * 3600, description="Kept so long for a device that is away"
+    )
+    channel_id: str | None = Field(None, description="The app's notification channel")
+    icon: str | None = Field(None, description="The app's icon for notifications")
+    color: str | None = Field(None, pattern=r"^#[0-9A-Fa-f]{6}$", description="As #2196f3")
+    rate: float = Field(0.0, ge=0, description="Messages a second of the project")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
 class EmailSettings(BaseSettings):
     """The `EMAIL` sender is on when `EMAIL_HOST` and `EMAIL_FROM_ADDRESS` are set. A rate of 0 means no limit."""
 
@@ -375,6 +399,7 @@ class Settings(BaseSettings):
     vk: VkSettings = Field(default_factory=VkSettings)
     max: MaxSettings = Field(default_factory=MaxSettings)
     attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
+    rustore: RuStoreSettings = Field(default_factory=RuStoreSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)

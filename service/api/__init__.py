@@ -11,6 +11,8 @@ from starlette.types import Lifespan
 from service.api import (
     acknowledge,
     audit,
+    callbacks_max,
+    callbacks_vk,
     contacts,
     deliveries,
     devices,
@@ -21,6 +23,7 @@ from service.api import (
     recipients_import,
     rejections,
     senders,
+    start_links,
     templates,
     topics,
     unsubscribe,
@@ -60,6 +63,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             recipients,
             contacts,
             devices,
+            start_links,
             topics,
             templates,
             keys,
@@ -68,6 +72,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             app.include_router(resource.router, prefix="/v1")
         app.include_router(unsubscribe.router)
         app.include_router(acknowledge.router)
+        app.include_router(callbacks_vk.router)
+        app.include_router(callbacks_max.router)
     app.include_router(observing.router)
     app.add_middleware(
         Gate,

@@ -31,7 +31,19 @@ WHERE c.id = g.id AND c.active
 """
 REVIVE = """
 UPDATE contact SET active = true, inactive_at = NULL, inactive_reason = NULL
-WHERE address = $2 AND sender = $1 AND NOT active
+WHERE address = ANY($2::text[]) AND sender = $1 AND NOT active
+"""
+SILENCE = """
+UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $3
+WHERE address = ANY($2::text[]) AND sender = $1 AND active
+"""
+LINK = """
+INSERT INTO contact (recipient_id, sender, address, position, active)
+SELECT r.id, $2, $3, (SELECT least(coalesce(max(position) + 1, 0), 32767) FROM contact WHERE recipient_id = r.id), true
+FROM recipient r WHERE r.id = $1
+ON CONFLICT (recipient_id, sender, address)
+DO UPDATE SET active = true, inactive_at = NULL, inactive_reason = NULL
+RETURNING id
 """
 
 # What is known of each chosen person, for people to read.
@@ -173,10 +185,10 @@ WHERE recipient_id = (SELECT id FROM recipient WHERE external_id = $1) AND sende
 RETURNING *
 """
 # Whoever registers one token at the same time waits here, before their statements see anything.
-LOCK_TOKEN = "SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))"
+LOCK_ADDRESS = "SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))"
 # What else has that address, whosever it is: a token leads to one device of one person. $4 is that device, or null
 # for whichever of this recipient's has the token.
-TAKE_TOKEN = "DELETE FROM contact WHERE address = $2 AND sender = $1 AND (recipient_id <> $3 OR id <> $4)"
+TAKE_ADDRESS = "DELETE FROM contact WHERE address = $2 AND sender = $1 AND (recipient_id <> $3 OR id <> $4)"
 REGISTER = """
 INSERT INTO contact (recipient_id, sender, address, position, active, platform, app, device_name, seen_at)
 SELECT $1, $2, $3, (SELECT least(coalesce(max(position) + 1, 0), 32767) FROM contact WHERE recipient_id = $1), true,

@@ -87,6 +87,7 @@ class MaxSender(BaseSender):
         not_ready_seconds: Sequence[float] = NOT_READY_SECONDS,
     ) -> None:
         self._not_ready_seconds = not_ready_seconds
+        self._bot_name = settings.bot_name
         self.limits = Limits(rate=settings.rate or None, concurrency=settings.concurrency)
         self.default_address = settings.default_address
         self.off_reason = self._why_off(settings)
@@ -105,6 +106,9 @@ class MaxSender(BaseSender):
         if not _ADDRESS.fullmatch(address):
             raise AddressError(f"is no user or chat of MAX; {ADDRESS_HELP}")
         return address
+
+    def start_url(self, token: str) -> str | None:
+        return None if self._bot_name is None else f"https://max.ru/{self._bot_name}?start={token}"
 
     async def preview(self, message: Message) -> Sequence[str]:
         return [part.text for part in await composed(message, _parts)]
