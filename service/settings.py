@@ -4,13 +4,16 @@ Only `cli`, `app` and tests make these objects; everything else receives the gro
 Empty variables count as unset, so that a compose file may pass them through.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 from zoneinfo import available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.account_settings import SenderSettings, read_accounts
 
 Role = Literal["api", "worker"]
 
@@ -149,7 +152,7 @@ class AuthSettings(BaseSettings):
     jwt_leeway_seconds: float = Field(30.0, ge=0)
 
 
-class TelegramSettings(BaseSettings):
+class TelegramSettings(SenderSettings):
     """The `TG` sender is on when `TG_BOT_TOKEN` is set. A rate of 0 means no limit."""
 
     model_config = _env("TG_")
@@ -163,7 +166,7 @@ class TelegramSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class WebhookSettings(BaseSettings):
+class WebhookSettings(SenderSettings):
     """The `WEBHOOK` sender is on when `WEBHOOK_SECRET` is set. A rate of 0 means no limit."""
 
     model_config = _env("WEBHOOK_")
@@ -189,7 +192,7 @@ class AttachmentSettings(BaseSettings):
     allow_private: bool = Field(False, description="Allow http and addresses inside the network")
 
 
-class VkSettings(BaseSettings):
+class VkSettings(SenderSettings):
     """The `VK` sender is on when `VK_TOKEN` is set. A rate of 0 means no limit."""
 
     model_config = _env("VK_")
@@ -205,7 +208,7 @@ class VkSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class MaxSettings(BaseSettings):
+class MaxSettings(SenderSettings):
     """The `MAX` sender is on when `MAX_TOKEN` is set. A rate of 0 means no limit."""
 
     model_config = _env("MAX_")
@@ -224,7 +227,7 @@ class MaxSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class RuStoreSettings(BaseSettings):
+class RuStoreSettings(SenderSettings):
     """The `RUSTORE` sender is on when `RUSTORE_PROJECT_ID` and `RUSTORE_SERVICE_TOKEN` are set. A rate of 0 means
     no limit.
     """
@@ -248,7 +251,7 @@ class RuStoreSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class EmailSettings(BaseSettings):
+class EmailSettings(SenderSettings):
     """The `EMAIL` sender is on when `EMAIL_HOST` and `EMAIL_FROM_ADDRESS` are set. A rate of 0 means no limit."""
 
     model_config = _env("EMAIL_")
@@ -358,7 +361,7 @@ class LinkSettings(BaseSettings):
     )
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(SenderSettings):
     """The `CONSOLE` sender prints to standard output."""
 
     model_config = _env("CONSOLE_")
@@ -405,3 +408,26 @@ class Settings(BaseSettings):
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
+
+    _accounts: dict[str, SenderSettings] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _read_accounts(self) -> Self:
+        self._accounts = read_accounts(type(group) for _, group in self._sender_groups())
+        return self
+
+    def for_account(self, name: str) -> "Settings":
+        """All settings, those of its sender being the ones of this account, as `TG:alerts`."""
+        account = self._accounts[name]
+        field = next(field for field, group in self._sender_groups() if type(group) is type(account))
+        return self.model_copy(update={field: account})
+
+    def accounts_of(self, sender: str) -> list[str]:
+        """The further accounts of a sender, as `TG:alerts`."""
+        return sorted(name for name in self._accounts if name.partition(":")[0] == sender)
+
+    def _sender_groups(self) -> Iterator[tuple[str, SenderSettings]]:
+        for name in type(self).model_fields:
+            group = getattr(self, name)
+            if isinstance(group, SenderSettings):
+                yield name, group

@@ -260,6 +260,8 @@ def address_check(senders: Mapping[str, BaseSender]) -> CheckAddress:
     def check(sender: str, address: str) -> str:
         if sender not in senders:
             raise ValueError(f"{sender!r} is not a sender; accepted: {', '.join(senders)}")
+        if (shared := senders[sender].contacts_name) != sender:
+            raise ValueError(f"{sender} uses the contacts of {shared}; accepted: {shared}")
         return senders[sender].check_address(address)
 
     return check

@@ -71,11 +71,11 @@ class Devices:
 
     async def _register(self, external_id: str, sender: str, device: Device) -> Registered | None:
         async with self._database.transaction() as connection:
-            await connection.execute(queries.LOCK_TOKEN, sender, device.token)
+            await connection.execute(queries.LOCK_ADDRESS, sender, device.token)
             recipient_id = await connection.fetchval(queries.LOCK, [external_id])
             if recipient_id is None:
                 return None
-            await connection.execute(queries.TAKE_TOKEN, sender, device.token, recipient_id, None)
+            await connection.execute(queries.TAKE_ADDRESS, sender, device.token, recipient_id, None)
             row = await connection.fetchrow(queries.REGISTER, recipient_id, sender, *_columns(device))
             await connection.execute(queries.MAKE_ROOM, recipient_id, self._most)
         return Registered(row, row["created"])
@@ -96,12 +96,12 @@ async def rotate(
     connection: Connection, external_id: str, device_id: int, sender: str, device: Device
 ) -> Rotated | None:
     """Give a device a new token, in the transaction of the connection. None: this person has no such device."""
-    await connection.execute(queries.LOCK_TOKEN, sender, device.token)
+    await connection.execute(queries.LOCK_ADDRESS, sender, device.token)
     await connection.execute(queries.LOCK, [external_id])
     before = await connection.fetchrow(queries.FIND_DEVICE, external_id, device_id)
     if before is None:
         return None
-    await connection.execute(queries.TAKE_TOKEN, sender, device.token, before["recipient_id"], device_id)
+    await connection.execute(queries.TAKE_ADDRESS, sender, device.token, before["recipient_id"], device_id)
     row = await connection.fetchrow(queries.ROTATE, device_id, *_columns(device))
     return Rotated(row, before["recipient_id"], before["address"])
 

@@ -1,12 +1,14 @@
-"""The channels. A new one is a file beside this one and a row in `SENDERS`."""
+"""The channels and their accounts. A new channel is a file beside this one and a row in `SENDERS`."""
 
 import sys
 from collections.abc import Callable, Mapping
 
+from service.account_settings import in_words_of
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
 from service.senders.email import EmailSender
 from service.senders.max import MaxSender
+from service.senders.rustore import RuStoreSender
 from service.senders.telegram import TelegramSender
 from service.senders.vk import VkSender
 from service.senders.webhook import WebhookSender
@@ -24,6 +26,7 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
     "EMAIL": lambda settings: EmailSender(
         settings.email, settings.attachments, timeout_seconds=_call_seconds(settings)
     ),
+    "RUSTORE": lambda settings: RuStoreSender(settings.rustore, timeout_seconds=_call_seconds(settings)),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }
 
@@ -34,5 +37,17 @@ def _call_seconds(settings: Settings) -> float:
 
 
 def build_senders(settings: Settings) -> dict[str, BaseSender]:
-    """Every sender of the table, in its order, those that are off included. Nothing is connected yet."""
-    return {name: make(settings) for name, make in SENDERS.items()}
+    """Every sender of the table and its accounts, in order, those that are off too. Nothing is connected yet."""
+    senders: dict[str, BaseSender] = {}
+    for channel, make in SENDERS.items():
+        senders[channel] = make(settings)
+        for name in settings.accounts_of(channel):
+            senders[name] = _as_account(name, make(settings.for_account(name)))
+    return senders
+
+
+def _as_account(name: str, sender: BaseSender) -> BaseSender:
+    sender.name = name
+    if sender.off_reason is not None:
+        sender.off_reason = in_words_of(name, sender.off_reason)
+    return sender

@@ -5,6 +5,7 @@ from service.settings import Settings
 from tests.contract.rigs.console import ConsoleRig
 from tests.contract.rigs.email import EmailRig
 from tests.contract.rigs.max import MaxRig
+from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
 from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.vk import VkRig
 from tests.contract.rigs.webhook import WebhookRig
@@ -31,11 +32,19 @@ class TestEmail(SenderSuite):
     rig_class = EmailRig
 
 
+class TestRuStore(SenderSuite):
+    rig_class = RuStoreRig
+
+
+class TestRuStoreUniversal(SenderSuite):
+    rig_class = RuStoreUniversalRig
+
+
 class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
-SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestConsole)
+SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestConsole)
 
 
 def test_every_sender_of_the_table_has_its_suite() -> None:

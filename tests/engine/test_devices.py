@@ -145,7 +145,8 @@ async def test_what_nobody_acknowledged_on_any_device_escalates_once(start_bench
     ignored = await told(bench, body="ignored", escalate_after=3600, **fields)
     await until(bench, ignored, a=(0, "sent"), b=(0, "sent"))
     await bench.database.pool.execute(
-        "UPDATE delivery SET escalate_at = now() WHERE escalate_at IS NOT NULL AND notification_id = $1", ignored.id
+        "UPDATE delivery SET escalate_at = now() WHERE escalate_at IS NOT NULL AND notification_id = $1",
+        ignored.id,
     )
     await until(bench, ignored, a=(0, "sent"), b=(0, "sent"), t1=(1, "sent"))
     (call,) = tg.calls
