@@ -251,6 +251,44 @@ class RuStoreSettings(SenderSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class SlackSettings(BaseSettings):
+    """The `SLACK` sender is on when `SLACK_BOT_TOKEN` or `SLACK_WEBHOOK_URL` is set. A rate of 0 means no limit."""
+
+    model_config = _env("SLACK_")
+
+    bot_token: SecretStr | None = Field(None, description="xoxb-…, to write to channels by their id")
+    default_channel: str | None = None
+    webhook_url: SecretStr | None = Field(None, description="An incoming webhook, for messages without `to`")
+    api_url: str = "https://slack.com/api"
+    hooks_url: str = Field("https://hooks.slack.com/services", description="What every webhook begins with")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    channel_rate: float = Field(1.0, ge=0, description="Messages a second to one channel")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class DiscordSettings(BaseSettings):
+    """The `DISCORD` sender is on when `DISCORD_WEBHOOK_URL` is set. A rate of 0 means no limit."""
+
+    model_config = _env("DISCORD_")
+
+    webhook_url: SecretStr | None = Field(None, description="The webhook for messages without `to`")
+    api_url: str = "https://discord.com/api/v10"
+    rate: float = Field(50.0, ge=0, description="Messages a second in all")
+    webhook_rate: float = Field(2.0, ge=0, description="Messages a second to one webhook")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class MattermostSettings(BaseSettings):
+    """The `MATTERMOST` sender is on when `MATTERMOST_URL` is set. A rate of 0 means no limit."""
+
+    model_config = _env("MATTERMOST_")
+
+    url: str | None = Field(None, description="The server, as https://chat.example.com")
+    default_hook: SecretStr | None = Field(None, description="The incoming webhook for messages without `to`")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
 class EmailSettings(SenderSettings):
     """The `EMAIL` sender is on when `EMAIL_HOST` and `EMAIL_FROM_ADDRESS` are set. A rate of 0 means no limit."""
 
@@ -401,6 +439,9 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
     vk: VkSettings = Field(default_factory=VkSettings)
     max: MaxSettings = Field(default_factory=MaxSettings)
+    slack: SlackSettings = Field(default_factory=SlackSettings)
+    discord: DiscordSettings = Field(default_factory=DiscordSettings)
+    mattermost: MattermostSettings = Field(default_factory=MattermostSettings)
     attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
     rustore: RuStoreSettings = Field(default_factory=RuStoreSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)

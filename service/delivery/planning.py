@@ -198,20 +198,26 @@ class Planner:
         """Where the person can be reached: the first active contact of each sender, or all their devices there, in
         the chain's order or theirs.
         """
-        found: dict[str, list[Hop]] = {}
+        for name in chain or dict.fromkeys(contact.sender for contact in person.contacts if contact.active):
+            if hops := self._hops(person, name):
+                yield replace(hops[0], others=tuple(hops[1:]))
+
+    def _hops(self, person: Person, name: str) -> list[Hop]:
+        """The person's first active contact for a sender, or all their devices there."""
+        hops: list[Hop] = []
+        sender = self.senders.get(name)
+        if sender is None or sender.off_reason is not None:
+            return hops
         for contact in person.contacts:
-            sender = self.senders.get(contact.sender)
-            if not contact.active or sender is None or sender.off_reason is not None:
-                continue
-            if contact.sender in found and not sender.capabilities.devices:
+            if contact.sender != sender.contacts_name or not contact.active:
                 continue
             try:
-                hop = make_hop(contact.sender, sender, contact.address)
+                hops.append(make_hop(name, sender, contact.address))
             except AddressError:
                 continue  # stored before this sender's rules changed: as good as none
-            found.setdefault(contact.sender, []).append(hop)
-        links = {name: replace(hops[0], others=tuple(hops[1:])) for name, hops in found.items()}
-        return links.values() if not chain else [links[name] for name in chain if name in links]
+            if not sender.capabilities.devices:
+                break
+        return hops
 
     def _nowhere(self, request: NotificationRequest) -> Hop:
         return Hop(request.chain[0] if request.chain else "-", "-", 0.0, "-")

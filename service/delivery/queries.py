@@ -264,7 +264,8 @@ WITH verdict AS (
 ), gone AS (
     UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = coalesce(s.error_text, 'gone')
     FROM settled s
-    WHERE s.error_kind = 'gone' AND c.address = s.address AND c.sender = s.sender AND c.active
+    WHERE s.error_kind = 'gone' AND c.address = s.address AND c.active
+        AND c.sender = CASE WHEN s.sender = ANY($19::text[]) THEN split_part(s.sender, ':', 1) ELSE s.sender END
 ), logged AS (
     INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
     SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason

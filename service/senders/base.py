@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
+from service.contract.fields import channel_of
+
 TextFormat = Literal["plain", "markdown", "html"]
 Priority = Literal["urgent", "high", "normal", "bulk"]
 LengthUnit = Literal["characters", "utf-16 units", "bytes"]
@@ -143,6 +145,8 @@ class Capabilities:
     one_provider: bool = True
     """All addresses are served by the same machine: when it is sick, the whole sender is left alone for a
     while. False: each address is somebody else's, and judged for itself."""
+    shared_addresses: bool = False
+    """An address means the same to every account, as a mailbox does: they share the contacts of the plain name."""
     devices: bool = False
     """An address is one of a person's devices, registered by an app: what is for the person goes to each that is
     active. Not for a channel that is `ordered`."""
@@ -172,8 +176,8 @@ class BaseSender(ABC):
     Subclass it in a file of its own and add one row to `service.senders.SENDERS`.
     """
 
-    name: ClassVar[str]
-    """How requests call it: upper case, `TG`."""
+    name: str
+    """How requests call it: upper case, `TG`; a further account gets its own when it is built, `TG:alerts`."""
     capabilities: ClassVar[Capabilities] = Capabilities()
     retry_delays: ClassVar[tuple[float, ...] | None] = None
     """Seconds before each retry, instead of the engine's default."""
@@ -182,6 +186,11 @@ class BaseSender(ABC):
     default_address: str | None = None
     off_reason: str | None = None
     """Why this sender cannot be used (a missing credential, by the setting's name); None: it is on."""
+
+    @property
+    def contacts_name(self) -> str:
+        """Under which name people's contacts for it are kept."""
+        return channel_of(self.name) if self.capabilities.shared_addresses else self.name
 
     def check_address(self, address: str) -> str:
         """The address in its canonical form. Raises `AddressError`."""

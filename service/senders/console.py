@@ -20,6 +20,7 @@ class ConsoleSender(BaseSender):
         formats=frozenset({"plain", "markdown", "html"}),
         buttons=True,
         attachments=frozenset({"photo", "document"}),
+        shared_addresses=True,
     )
     default_address = "console"
 

@@ -70,6 +70,7 @@ class WebhookSender(BaseSender):
         attachments=frozenset({"photo", "document"}),
         ordered=False,
         one_provider=False,
+        shared_addresses=True,
         deduplicates=True,
     )
 
