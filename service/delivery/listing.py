@@ -72,11 +72,15 @@ class DeadFilter:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What waits at a sender, counted up to `QUEUE_COUNT_LIMIT`."""
+    """What waits at a sender, counted up to `QUEUE_COUNT_LIMIT`.
+
+    Its next message may leave at `next_at`, by the account's budget and the provider's throttling; None: at once.
+    """
 
     waiting: int
     sending: int
     oldest_due_at: datetime | None
+    next_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -179,7 +183,8 @@ SELECT s.sender,
         CROSS JOIN LATERAL (
             SELECT d.due_at FROM delivery d
             WHERE d.sender = s.sender AND d.status = 'queued' AND d.priority = lane.priority
-            ORDER BY d.due_at LIMIT 1) q) AS oldest_due_at
+            ORDER BY d.due_at LIMIT 1) q) AS oldest_due_at,
+    (SELECT b.next_at FROM pacing_bucket b WHERE b.bucket = 'account:' || s.sender AND b.next_at > now()) AS next_at
 FROM unnest($1::text[]) AS s(sender)
 """
 _FIRST_UUID = UUID(int=0)
@@ -308,7 +313,8 @@ class Listing:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_QUEUES, senders, QUEUE_COUNT_LIMIT)
         return {
-            row["sender"]: QueueState(row["waiting"], row["sending"], row["oldest_due_at"]) for row in rows
+            row["sender"]: QueueState(row["waiting"], row["sending"], row["oldest_due_at"], row["next_at"])
+            for row in rows
         }
 
     async def _page(self, query: _Query, columns: str, limit: int) -> Page:

@@ -39,6 +39,8 @@ def service(api_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "VK_CALLBACK_CONFIRMATION": VK_CONFIRMATION,
             "MAX_WEBHOOK_SECRET": MAX_SECRET,
             "MAX_BOT_NAME": "our_bot",
+            "WEBHOOK__AUDIT__SECRET": "whsec_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtLS0tLS0=",
+            "WEBHOOK__AUDIT__RATE": "50",
             "DELIVERY_RETRY_DELAYS_SECONDS": "0.05",
             "JWT_SECRET": JWT_SECRET,
             "JWT_ISSUER": "https://issuer.example",
