@@ -81,7 +81,9 @@ class SenderView(BaseModel):
     )
     reason: str | None = Field(description="Why it does not work")
     since: datetime | None
-    default_address: str | None = Field(description="Where messages without `to` go")
+    default_address: str | None = Field(
+        description="Where messages without `to` go; null: nowhere, or the channel's addresses are secrets"
+    )
     capabilities: CapabilitiesView
     limits: LimitsView
     queue: QueueView
@@ -187,7 +189,7 @@ def _view(
         state=state,
         reason=reason,
         since=since,
-        default_address=sender.default_address,
+        default_address=None if can.secret_addresses else sender.default_address,
         capabilities=CapabilitiesView(
             formats=sorted(can.formats),
             max_length=can.max_length,

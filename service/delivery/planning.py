@@ -233,7 +233,8 @@ class Planner:
         try:
             return make_hop(name, sender, address)
         except AddressError as error:
-            return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
+            said = "this" if sender.capabilities.secret_addresses else repr(address)
+            return refuse("invalid_address", "to", f"{said} is no address for {name}: {error}")
 
 
 def _template(key: str, request: NotificationRequest, facts: Facts) -> TemplateVersion | Refusal:

@@ -147,6 +147,8 @@ class Capabilities:
     while. False: each address is somebody else's, and judged for itself."""
     shared_addresses: bool = False
     """An address means the same to every account, as a mailbox does: they share the contacts of the plain name."""
+    secret_addresses: bool = False
+    """Whoever knows an address can send there, as with an incoming webhook's: errors and settings do not show it."""
     devices: bool = False
     """An address is one of a person's devices, registered by an app: what is for the person goes to each that is
     active. Not for a channel that is `ordered`."""
