@@ -251,7 +251,25 @@ class RuStoreSettings(SenderSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class SlackSettings(BaseSettings):
+class FcmSettings(SenderSettings):
+    """The `FCM` sender is on when `FCM_KEY_FILE` is set. A rate of 0 means no limit."""
+
+    model_config = _env("FCM_")
+
+    key_file: Path | None = Field(None, description="The JSON key of a service account")
+    project_id: str | None = Field(None, description="Default: that of the key file")
+    url: str = "https://fcm.googleapis.com"
+    ttl_seconds: int = Field(
+        28 * 24 * 3600, ge=1, le=28 * 24 * 3600, description="Kept so long for a device that is away"
+    )
+    channel_id: str | None = Field(None, description="The app's notification channel on Android")
+    icon: str | None = Field(None, description="The app's icon for notifications on Android")
+    color: str | None = Field(None, pattern=r"^#[0-9A-Fa-f]{6}$", description="As #2196f3")
+    rate: float = Field(10_000.0, ge=0, description="Messages a second of the project")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
+class SlackSettings(SenderSettings):
     """The `SLACK` sender is on when `SLACK_BOT_TOKEN` or `SLACK_WEBHOOK_URL` is set. A rate of 0 means no limit."""
 
     model_config = _env("SLACK_")
@@ -266,7 +284,7 @@ class SlackSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class DiscordSettings(BaseSettings):
+class DiscordSettings(SenderSettings):
     """The `DISCORD` sender is on when `DISCORD_WEBHOOK_URL` is set. A rate of 0 means no limit."""
 
     model_config = _env("DISCORD_")
@@ -278,7 +296,7 @@ class DiscordSettings(BaseSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
-class MattermostSettings(BaseSettings):
+class MattermostSettings(SenderSettings):
     """The `MATTERMOST` sender is on when `MATTERMOST_URL` is set. A rate of 0 means no limit."""
 
     model_config = _env("MATTERMOST_")
@@ -444,6 +462,7 @@ class Settings(BaseSettings):
     mattermost: MattermostSettings = Field(default_factory=MattermostSettings)
     attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
     rustore: RuStoreSettings = Field(default_factory=RuStoreSettings)
+    fcm: FcmSettings = Field(default_factory=FcmSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)

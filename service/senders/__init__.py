@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from service.account_settings import in_words_of
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
+from service.senders.discord import DiscordSender
 from service.senders.email import EmailSender
+from service.senders.mattermost import MattermostSender
+from service.senders.fcm import FcmSender
 from service.senders.max import MaxSender
 from service.senders.rustore import RuStoreSender
+from service.senders.slack import SlackSender
 from service.senders.telegram import TelegramSender
 from service.senders.vk import VkSender
 from service.senders.webhook import WebhookSender
@@ -27,6 +31,14 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
         settings.email, settings.attachments, timeout_seconds=_call_seconds(settings)
     ),
     "RUSTORE": lambda settings: RuStoreSender(settings.rustore, timeout_seconds=_call_seconds(settings)),
+    "FCM": lambda settings: FcmSender(settings.fcm, timeout_seconds=_call_seconds(settings)),
+    "SLACK": lambda settings: SlackSender(settings.slack, timeout_seconds=_call_seconds(settings)),
+    "DISCORD": lambda settings: DiscordSender(
+        settings.discord, settings.attachments, timeout_seconds=_call_seconds(settings)
+    ),
+    "MATTERMOST": lambda settings: MattermostSender(
+        settings.mattermost, timeout_seconds=_call_seconds(settings)
+    ),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }
 

@@ -1,9 +1,9 @@
 """What senders over HTTP share: messages of several calls, and answers that are not the provider's."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -30,6 +30,14 @@ SHOWN_CHARS = 300
 
 Part = TypeVar("Part")
 Failure = Throttled | Retry | Refused | Gone | Halted | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedText:
+    """A part that is nothing but text; `number` counts from 0."""
+
+    number: int
+    text: str
 
 
 class NotSentError(Exception):
@@ -84,6 +92,11 @@ async def composed(message: Message, make: Callable[[Message], list[Part]]) -> l
     return make(message)
 
 
+def numbered(texts: Iterable[str]) -> list[NumberedText]:
+    """The texts as parts, in their order."""
+    return [NumberedText(number, text) for number, text in enumerate(texts)]
+
+
 def titled_text(message: Message) -> RichText:
     """The body under its title."""
     text = read(message.body, message.format)
@@ -100,6 +113,14 @@ def with_links(text: RichText, buttons: Sequence[Button]) -> RichText:
         span = Span(start, start + len(label), "link", button.url)
         text = RichText(f"{text.text}{gap}{label}", (*text.spans, span))
     return text
+
+
+def files_as_links(message: Message) -> list[Button]:
+    """The attachments as links, for channels that show the address of a file and take none."""
+    return [
+        Button(file.name or file.url.partition("?")[0].rpartition("/")[2] or file.kind, file.url)
+        for file in message.attachments
+    ]
 
 
 def json_of(answer: Answer) -> Any:

@@ -3,9 +3,12 @@
 from service.senders import SENDERS, build_senders
 from service.settings import Settings
 from tests.contract.rigs.console import ConsoleRig
+from tests.contract.rigs.discord import DiscordRig
 from tests.contract.rigs.email import EmailRig
+from tests.contract.rigs.mattermost import MattermostRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
+from tests.contract.rigs.slack import SlackRig, SlackWebhookRig
 from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.vk import VkRig
 from tests.contract.rigs.webhook import WebhookRig
@@ -40,11 +43,30 @@ class TestRuStoreUniversal(SenderSuite):
     rig_class = RuStoreUniversalRig
 
 
+class TestSlack(SenderSuite):
+    rig_class = SlackRig
+
+
+class TestSlackWebhook(SenderSuite):
+    rig_class = SlackWebhookRig
+
+
+class TestDiscord(SenderSuite):
+    rig_class = DiscordRig
+
+
+class TestMattermost(SenderSuite):
+    rig_class = MattermostRig
+
+
 class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
-SUITES = (TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestConsole)
+SUITES = (
+    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestSlack, TestDiscord, TestMattermost,
+    TestConsole,
+)  # fmt: skip
 
 
 def test_every_sender_of_the_table_has_its_suite() -> None:
