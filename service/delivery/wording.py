@@ -70,7 +70,7 @@ class Wording:
         if person is None:
             return None
         # A token may be somebody else's by now, who must not read this.
-        if sender.capabilities.devices and not person.is_reached_at(job.sender, job.address):
+        if sender.capabilities.devices and not person.is_reached_at(sender.contacts_name, job.address):
             return Suppressed(NO_CONTACT, "the device is not the recipient's any more")
         code = self._planner.unwanted(person, sender.name, job.content.category)
         return None if code is None else Suppressed(code, SUPPRESSIONS[code])

@@ -123,7 +123,11 @@ class RuStoreSender(BaseSender):
         """The `message` of both APIs, without its token."""
         settings = self._settings
         shown = {"title": push.title, "body": push.body, "image": push.image}
-        looks = {"icon": settings.icon, "color": settings.color, "channel_id": settings.channel_id}
+        looks: dict[str, Any] = {
+            "icon": settings.icon,
+            "color": settings.color,
+            "channel_id": settings.channel_id,
+        }
         if push.url is not None:
             looks |= {"click_action": push.url, "click_action_type": OPEN_LINK}
         android: dict[str, Any] = {"ttl": f"{ttl_seconds(message, settings.ttl_seconds)}s"}
