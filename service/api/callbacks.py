@@ -7,15 +7,28 @@ import orjson
 from pydantic import SecretStr
 from starlette.requests import Request
 
+from service.account_settings import account_prefix
+from service.api.deps import ApiDeps
 from service.errors import BadRequest, BodyTooLarge, NotFound
+from service.settings import Settings
 
 BODY_MAX_BYTES = 256 * 1024
 
 
-def expected(secret: SecretStr | None, setting: str) -> str:
-    """The secret of a setting. Raises `NotFound` where there is none: nobody is believed without."""
+def account_of(deps: ApiDeps, channel: str, account: str | None) -> tuple[str, Settings]:
+    """The sender that a call is about, as `VK` or `VK:news`, and its settings. Raises `NotFound`."""
+    if account is None:
+        return channel, deps.settings
+    name = f"{channel}:{account}"
+    if name not in deps.settings.accounts_of(channel):
+        raise NotFound(f"{channel} has no account {account!r}")
+    return name, deps.settings.for_account(name)
+
+
+def expected(secret: SecretStr | None, name: str, setting: str) -> str:
+    """The secret of an account's setting. Raises `NotFound` where there is none: nobody is believed without."""
     if secret is None:
-        raise NotFound(f"{setting} is not set")
+        raise NotFound(f"{account_prefix(name)}{setting} is not set")
     return secret.get_secret_value()
 
 

@@ -76,6 +76,8 @@ class DiscordSender(BaseSender):
         splits=True,
         buttons=True,
         attachments=frozenset({"photo", "document"}),
+        shared_addresses=True,
+        secret_addresses=True,
     )
 
     def __init__(

@@ -64,6 +64,7 @@ class MattermostSender(BaseSender):
         max_length=TEXT_MAX_CHARS,
         splits=True,
         buttons=True,
+        secret_addresses=True,
     )
 
     def __init__(self, settings: MattermostSettings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:

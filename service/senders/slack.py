@@ -77,6 +77,7 @@ class SlackSender(BaseSender):
         max_length=TEXT_MAX_CHARS,
         splits=True,
         buttons=True,
+        secret_addresses=True,
     )
 
     def __init__(self, settings: SlackSettings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:

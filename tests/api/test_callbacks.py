@@ -37,6 +37,27 @@ def _max(service: Service, event: Any, secret: str = MAX_SECRET) -> Answer:
     return service.call("POST", "/callbacks/max", event, key=None, headers={"X-Max-Bot-Api-Secret": secret})
 
 
+def test_an_account_has_its_own_secret_and_contacts(
+    service: Service, call: Call, get: Get, user: int
+) -> None:
+    path = _person(
+        call, ("VK", str(user)), ("VK:news", str(user)), ("MAX", str(user)), ("MAX:news", str(user))
+    )
+    denied = {"type": "message_deny", "object": {"user_id": user}, "secret": f"{VK_SECRET}-of-news"}
+    assert service.call("POST", "/callbacks/vk", denied, key=None).status == 403
+    assert service.call("POST", "/callbacks/vk/news", denied, key=None).body == b"ok"
+    stopped = update("bot_stopped", user, user)
+    headers = {"X-Max-Bot-Api-Secret": f"{MAX_SECRET}-of-news"}
+    assert service.call("POST", "/callbacks/max", stopped, key=None, headers=headers).status == 403
+    assert service.call("POST", "/callbacks/max/news", stopped, key=None, headers=headers).status == 200
+    active = {contact["sender"]: contact["active"] for contact in get(path)["contacts"]}
+    assert active == {"VK": True, "VK:news": False, "MAX": True, "MAX:news": False}
+    for nobody in ("/callbacks/max/other", "/callbacks/max/quiet", "/callbacks/vk/quiet"):
+        problem_of(service.call("POST", nobody, stopped, key=None, headers=headers), 404, "not_found")
+    link = call("POST", f"{path}/start-links", {"sender": "MAX:quiet"}).json()["url"]
+    assert link.startswith("https://max.ru/quiet_bot?start=")
+
+
 def _active(get: Get, path: str) -> dict[str, bool]:
     return {contact["address"]: contact["active"] for contact in get(path)["contacts"]}
 
