@@ -20,7 +20,7 @@ FILE_NAME_MAX_BYTES = 200
 _BASE64_LINE_CHARS = 76
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ATOMS = re.compile(r"[A-Za-z0-9 ]+")
+_ATOMS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
 # Parts of these kinds may not be base64 (RFC 2045).
 _COMPOSITE = ("message/", "multipart/")
 

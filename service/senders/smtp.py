@@ -17,6 +17,7 @@ import aiosmtplib
 
 from service.senders.http import NoAnswerError, NotReachedError
 
+GOODBYE_SECONDS = 1.0
 REPLY_MAX_BYTES = 64 * 1024
 TEXT_MAX_CHARS = 300
 SERVICE_NOT_AVAILABLE = 421
@@ -117,9 +118,12 @@ class SmtpPool:
         return await self._transact(await self._connect(deadline), mail, deadline)
 
     async def close(self) -> None:
-        """Say goodbye on idle connections; mails under way have no answer."""
-        for connection in list(self._open):
+        """Say goodbye; mails under way have no answer."""
+        connections = list(self._open)
+        for connection in connections:
             connection.quit()
+        if connections:
+            await asyncio.wait([connection.lost for connection in connections])
 
     def _take(self) -> "_Connection | None":
         oldest = asyncio.get_running_loop().time() - self._server.idle_seconds
@@ -168,12 +172,14 @@ class SmtpPool:
 class _Connection(asyncio.Protocol):
     """One connection, after its login."""
 
-    def __init__(self, client: aiosmtplib.SMTP, lost: "Callable[[_Connection], None]") -> None:
+    def __init__(self, client: aiosmtplib.SMTP, forget: "Callable[[_Connection], None]") -> None:
         self.idle_since = 0.0
+        self._leaving = False
         self._extensions: Mapping[str, str] = dict(client.esmtp_extensions)
         self._transport = cast("asyncio.Transport", client.transport)
         self._transport.set_protocol(self)
-        self._lost = lost
+        self._forget = forget
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = bytearray()
         self._lines: list[str] = []
         self._replies: deque[Reply] = deque()
@@ -183,7 +189,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        return self._broken is not None or self._transport.is_closing()
+        return self._leaving or self._broken is not None or self._transport.is_closing()
 
     async def deliver(self, mail: Mail, deadline: float) -> None:
         """One transaction. A connection on which it did not come to its end is closed."""
@@ -213,8 +219,9 @@ class _Connection(asyncio.Protocol):
     def quit(self) -> None:
         """Leave politely; what is under way has no answer."""
         if not self.closing:
+            self._leaving = True
             self._transport.write(b"QUIT\r\n")
-            self._transport.close()
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._transport.abort)
 
     async def _offer(self, mail: Mail) -> None:
         """Everything up to the server's word that it awaits the content."""
@@ -285,7 +292,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._lost(self)
+        self._forget(self)
+        self.lost.set_result(None)
         self._break("the connection broke before an answer", "broken")
 
     def _take_line(self, line: str) -> None:
@@ -306,7 +314,7 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         elif self._waiter is None and self._replies and not self._transport.is_closing():
-            self._transport.close()  # nobody asked: the server says goodbye
+            self._transport.close()  # the server says goodbye
 
 
 def _reply(code: int, text: str) -> Reply:

@@ -56,13 +56,13 @@ class Received:
         """The subject, and below it the text as a program that shows no HTML has it."""
         body = self.parsed.get_body(("plain",))
         assert body is not None
-        return f"{self.parsed['Subject']}\n{body.get_content()}"
+        return f"{self.parsed['Subject']}\n{body.get_content()}".replace("\r\n", "\n")
 
     @property
     def html(self) -> str:
         body = self.parsed.get_body(("html",))
         assert body is not None
-        return str(body.get_content())
+        return str(body.get_content()).replace("\r\n", "\n")
 
 
 @cache
@@ -135,7 +135,7 @@ class SmtpServer:
         protocols = list(self._protocols)
         for protocol in protocols:
             protocol.cut()
-        await asyncio.gather(*(protocol.ended for protocol in protocols))
+        await asyncio.gather(*(protocol.end() for protocol in protocols))
 
     def hang_up(self) -> None:
         """Close every connection, as a server does with idle ones."""
@@ -153,6 +153,7 @@ class SmtpServer:
         match fault.ending:
             case "reset":
                 protocol.cut()
+                await self._stopping.wait()  # until the lost connection cancels this
             case "hang":
                 await self._stopping.wait()
                 protocol.cut()
@@ -171,7 +172,6 @@ class SmtpServer:
             data_size_limit=self._max_bytes,
             tls_context=self._context if self._tls == "starttls" else None,
             auth_required=self._login,
-            auth_require_tls=self._tls == "starttls",
             authenticator=_authenticate,
             loop=asyncio.get_running_loop(),
         )
@@ -186,7 +186,6 @@ class _Protocol(SMTP):
         super().__init__(handler, **options)
         self.number = number
         self.closing_after_reply = False
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ended = ended
         self._raw: asyncio.BaseTransport | None = None
         handler.protocol = self
@@ -198,12 +197,15 @@ class _Protocol(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._ended(self)
-        if not self.ended.done():
-            self.ended.set_result(None)
 
     def cut(self) -> None:
-        assert isinstance(self._raw, asyncio.WriteTransport)
-        self._raw.abort()
+        if isinstance(self._raw, asyncio.WriteTransport):
+            self._raw.abort()
+
+    async def end(self) -> None:
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+            await asyncio.gather(self._handler_coroutine, return_exceptions=True)
 
     async def push(self, status: Any) -> None:
         await super().push(status)
