@@ -4,6 +4,7 @@ Only `cli`, `app` and tests make these objects; everything else receives the gro
 Empty variables count as unset, so that a compose file may pass them through.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -269,6 +270,23 @@ class FcmSettings(SenderSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class WebPushSettings(SenderSettings):
+    """The `WEBPUSH` sender is on when `WEBPUSH_PRIVATE_KEY` and `WEBPUSH_SUBJECT` are set. A rate of 0 means no limit."""
+
+    model_config = _env("WEBPUSH_")
+
+    private_key: SecretStr | None = Field(None, description="VAPID: base64 of 32 bytes")
+    subject: str | None = Field(
+        None, description="Whom push services write to, as mailto:push@example.com or https://example.com"
+    )
+    ttl_seconds: int = Field(
+        28 * 24 * 3600, ge=1, le=28 * 24 * 3600, description="Kept so long for a browser that is away"
+    )
+    allow_private: bool = Field(False, description="Allow push services by http and inside the network")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
 class SlackSettings(SenderSettings):
     """The `SLACK` sender is on when `SLACK_BOT_TOKEN` or `SLACK_WEBHOOK_URL` is set. A rate of 0 means no limit."""
 
@@ -325,7 +343,7 @@ class EmailSettings(SenderSettings):
     ca_file: Path | None = Field(None, description="PEM file of authorities trusted beside the system's")
     helo_name: str | None = Field(None, description="How this machine names itself; default: its host name")
     from_address: str | None = None
-    from_name: str = ""
+    from_name: str | None = None
     reply_to: str | None = None
     return_path: str | None = Field(
         None, description="Where bounces go; {id} in it becomes the delivery's; default: EMAIL_FROM_ADDRESS"
@@ -340,6 +358,42 @@ class EmailSettings(SenderSettings):
     greylist_seconds: float = Field(
         300.0, ge=1, description="Least wait after a temporary refusal (4xx), as by greylisting"
     )
+
+
+class AppriseSettings(SenderSettings):
+    """The `APPRISE` sender is on when `APPRISE_URLS` or `APPRISE_SCHEMAS` is set. A rate of 0 means no limit."""
+
+    model_config = _env("APPRISE_")
+
+    urls: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default_factory=dict, description="Names and their Apprise URLs, as ops=slack://… desk=gotify://…"
+    )
+    default_address: str | None = Field(None, description="One of the names")
+    schemas: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Schemas whose URLs requests may bring themselves, as slack,discord"
+    )
+    address_key: SecretStr | None = Field(
+        None, min_length=32, description="Seals such URLs where they are kept and shown"
+    )
+    allow_private: bool = Field(False, description="Such URLs may lead inside the network")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int = Field(4, ge=1, le=64, description="Threads, and so calls under way")
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _read_urls(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        urls = dict(part.partition("=")[::2] for part in value.split())
+        for number, (name, url) in enumerate(urls.items(), 1):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) or "://" not in url:
+                raise ValueError(f"part {number} is not as ops=slack://…, with a name in small letters")
+        return urls
+
+    @field_validator("schemas", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip().lower() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class TemplateSettings(BaseSettings):
@@ -463,7 +517,9 @@ class Settings(BaseSettings):
     attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
     rustore: RuStoreSettings = Field(default_factory=RuStoreSettings)
     fcm: FcmSettings = Field(default_factory=FcmSettings)
+    webpush: WebPushSettings = Field(default_factory=WebPushSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)
+    apprise: AppriseSettings = Field(default_factory=AppriseSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)

@@ -188,7 +188,7 @@ class EmailSender(BaseSender):
     def _headers(self, message: Message, rich: RichText) -> Iterator[tuple[str, str]]:
         settings = self._settings
         yield "Date", format_datetime(datetime.now(UTC))
-        yield "From", mailbox(one_line(settings.from_name), self._from)
+        yield "From", mailbox(one_line(settings.from_name or ""), self._from)
         yield "To", message.address
         if settings.reply_to:
             yield "Reply-To", settings.reply_to
