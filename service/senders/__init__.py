@@ -4,18 +4,20 @@ import sys
 from collections.abc import Callable, Mapping
 
 from service.account_settings import in_words_of
+from service.senders.apprise import AppriseSender
 from service.senders.base import BaseSender
 from service.senders.console import ConsoleSender
 from service.senders.discord import DiscordSender
 from service.senders.email import EmailSender
-from service.senders.mattermost import MattermostSender
 from service.senders.fcm import FcmSender
+from service.senders.mattermost import MattermostSender
 from service.senders.max import MaxSender
 from service.senders.rustore import RuStoreSender
 from service.senders.slack import SlackSender
 from service.senders.telegram import TelegramSender
 from service.senders.vk import VkSender
 from service.senders.webhook import WebhookSender
+from service.senders.webpush import WebPushSender
 from service.settings import Settings
 
 SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
@@ -32,6 +34,7 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
     ),
     "RUSTORE": lambda settings: RuStoreSender(settings.rustore, timeout_seconds=_call_seconds(settings)),
     "FCM": lambda settings: FcmSender(settings.fcm, timeout_seconds=_call_seconds(settings)),
+    "WEBPUSH": lambda settings: WebPushSender(settings.webpush, timeout_seconds=_call_seconds(settings)),
     "SLACK": lambda settings: SlackSender(settings.slack, timeout_seconds=_call_seconds(settings)),
     "DISCORD": lambda settings: DiscordSender(
         settings.discord, settings.attachments, timeout_seconds=_call_seconds(settings)
@@ -39,6 +42,7 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
     "MATTERMOST": lambda settings: MattermostSender(
         settings.mattermost, timeout_seconds=_call_seconds(settings)
     ),
+    "APPRISE": lambda settings: AppriseSender(settings.apprise, timeout_seconds=_call_seconds(settings)),
     "CONSOLE": lambda settings: ConsoleSender(settings.console, sys.stdout),
 }
 

@@ -2,9 +2,11 @@
 
 from service.senders import SENDERS, build_senders
 from service.settings import Settings
+from tests.contract.rigs.apprise import AppriseRig
 from tests.contract.rigs.console import ConsoleRig
 from tests.contract.rigs.discord import DiscordRig
 from tests.contract.rigs.email import EmailRig
+from tests.contract.rigs.fcm import FcmRig
 from tests.contract.rigs.mattermost import MattermostRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
@@ -12,6 +14,7 @@ from tests.contract.rigs.slack import SlackRig, SlackWebhookRig
 from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.vk import VkRig
 from tests.contract.rigs.webhook import WebhookRig
+from tests.contract.rigs.webpush import WebPushRig
 from tests.contract.sender_suite import SenderSuite
 
 
@@ -59,12 +62,25 @@ class TestMattermost(SenderSuite):
     rig_class = MattermostRig
 
 
+class TestFcm(SenderSuite):
+    rig_class = FcmRig
+
+
+class TestApprise(SenderSuite):
+    rig_class = AppriseRig
+
+
+class TestWebPush(SenderSuite):
+    rig_class = WebPushRig
+
+
 class TestConsole(SenderSuite):
     rig_class = ConsoleRig
 
 
 SUITES = (
-    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestSlack, TestDiscord, TestMattermost,
+    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestFcm, TestWebPush, TestSlack, TestDiscord, TestMattermost,
+    TestApprise,
     TestConsole,
 )  # fmt: skip
 
