@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -25,7 +27,7 @@ from service.senders.files import FileError
 from service.senders.http import Answer, NoAnswerError, NotReachedError
 from service.senders.markup import RichText, Span, clean, read
 
-READ_IN_THREAD_CHARS = 10_000
+READ_IN_THREAD_CHARS = 2_000
 SHOWN_CHARS = 300
 
 Part = TypeVar("Part")
@@ -83,11 +85,16 @@ def before_the_message() -> Iterator[None]:
         yield
     except NoAnswerError as error:
         raise NotSentError(Retry(reason=f"while preparing: {error}", code=error.code)) from error
+    except NotSentError as error:
+        if not isinstance(error.outcome, Unknown):
+            raise
+        reason = f"while preparing: {error.outcome.reason}"
+        raise NotSentError(Retry(reason=reason, code=error.outcome.code)) from error
 
 
 async def composed(message: Message, make: Callable[[Message], list[Part]]) -> list[Part]:
     """`make(message)`, beside the event loop where reading the text takes long."""
-    if message.format != "plain" and len(message.body) > READ_IN_THREAD_CHARS:
+    if len(message.body) > READ_IN_THREAD_CHARS:
         return await asyncio.to_thread(make, message)
     return make(message)
 
@@ -132,12 +139,20 @@ def json_of(answer: Answer) -> Any:
 
 
 def seconds_of(hint: object) -> float | None:
-    """A `Retry-After` in seconds, as header or field; None: no usable one."""
+    """A `Retry-After` in seconds, as header (seconds or an HTTP date) or field; None: no usable one."""
     try:
         seconds = float(hint)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return None
+        return _seconds_until(hint) if isinstance(hint, str) else None
     return seconds if 0 <= seconds < float("inf") else None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        at = parsedate_to_datetime(date)
+        return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def shown(text: object) -> str:

@@ -148,16 +148,22 @@ async def test_a_private_address_is_not_fetched(vk: FakeVk, files: FakeFiles) ->
 
 
 @pytest.mark.parametrize("call", [1, 2, 3], ids=["asking where", "uploading", "saving"])
-@pytest.mark.parametrize("ending", ["reset", "answer"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fault(ending="reset"),
+        Fault(ending="garbage"),
+        Fault(status=502, body="<html>"),
+        Fault(status=200, body='{"error": {"error_code": 10}}'),
+        Fault(status=200, body="[]"),
+    ],
+    ids=["reset", "no HTTP", "a page", "an error", "nonsense"],
+)
 async def test_trouble_with_an_upload_is_certainly_no_message(
-    vk: FakeVk, sender: VkSender, files: FakeFiles, call: int, ending: str
+    vk: FakeVk, sender: VkSender, files: FakeFiles, call: int, trouble: Fault
 ) -> None:
     vk.fault(Fault(), times=call - 1)
-    vk.fault(
-        Fault(ending="reset")
-        if ending == "reset"
-        else Fault(status=200, body='{"error": {"error_code": 10}}')
-    )
+    vk.fault(trouble)
     msg = message(PEER, attachments=(Attachment("photo", files.url("a.png")),))
     assert isinstance(await sender.send(msg), Retry)
     assert vk.messages == []
