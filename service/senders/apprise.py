@@ -145,7 +145,7 @@ class AppriseSender(BaseSender):
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            if future.cancelled():
+            if future.cancel():
                 raise NotReachedError("every thread of APPRISE_CONCURRENCY is busy") from None
             raise NoAnswerError(f"no answer within {seconds:.3g} s", "timeout") from None
 
@@ -216,13 +216,11 @@ class _Seal:
 
 def _load() -> None:
     """Import Apprise with all it brings, which takes long, and keep its logs to itself."""
-    import apprise  # noqa: PLC0415
-
-    apprise.Apprise.instantiate("json://localhost")  # reads the modules of every service
     for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    from apprise import Apprise  # noqa: PLC0415
+
+    Apprise.instantiate("json://localhost")  # reads the modules of every service
 
 
 def _texts(message: Message, service: "NotifyBase", *, apart: bool) -> list[NumberedText]:
