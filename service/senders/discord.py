@@ -31,7 +31,7 @@ from service.senders.base import (
 )
 from service.senders.files import Files
 from service.senders.http import Answer, HttpClient, check_url
-from service.senders.markup import discord_markdown, split
+from service.senders.markup import discord_markdown
 from service.senders.multipart import multipart
 from service.senders.parts import (
     Failure,
@@ -45,6 +45,7 @@ from service.senders.parts import (
     strange,
     titled_text,
     with_links,
+    written_parts,
 )
 from service.settings import AttachmentSettings, DiscordSettings
 
@@ -186,8 +187,8 @@ class _Part:
 def _parts(message: Message) -> list[_Part]:
     """Texts; files with the last of them, ten to a message."""
     text = with_links(titled_text(message), message.buttons)
-    pieces = split(text, TEXT_MAX_UNITS, "utf-16 units", discord_markdown)
-    parts = [_Part(discord_markdown(piece)) for piece in pieces]
+    texts = written_parts(text, TEXT_MAX_UNITS, discord_markdown, "utf-16 units")
+    parts = [_Part(written) for written in texts]
     files = message.attachments
     groups = [files[start : start + ATTACHMENTS_MAX] for start in range(0, len(files), ATTACHMENTS_MAX)]
     if groups:

@@ -26,7 +26,7 @@ from service.senders.base import (
     Throttled,
 )
 from service.senders.http import Answer, HttpClient, check_url
-from service.senders.markup import mattermost_markdown, split
+from service.senders.markup import mattermost_markdown
 from service.senders.parts import (
     Failure,
     NotSentError,
@@ -41,6 +41,7 @@ from service.senders.parts import (
     strange,
     titled_text,
     with_links,
+    written_parts,
 )
 from service.settings import MattermostSettings
 
@@ -129,8 +130,7 @@ class MattermostSender(BaseSender):
 
 def _parts(message: Message) -> list[NumberedText]:
     text = with_links(titled_text(message), (*message.buttons, *files_as_links(message)))
-    pieces = split(text, TEXT_MAX_CHARS, written=mattermost_markdown)
-    return numbered(mattermost_markdown(piece) for piece in pieces)
+    return numbered(written_parts(text, TEXT_MAX_CHARS, mattermost_markdown))
 
 
 def _failure(answer: Answer) -> Failure:

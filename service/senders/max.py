@@ -33,8 +33,7 @@ from service.senders.base import (
 )
 from service.senders.files import File, Files
 from service.senders.http import Answer, HttpClient, check_url
-from service.senders.markup import clean, max_markup, split
-from service.senders.multipart import multipart
+from service.senders.markup import clean, max_markup
 from service.senders.parts import (
     Failure,
     NotSentError,
@@ -46,7 +45,9 @@ from service.senders.parts import (
     shown,
     strange,
     titled_text,
+    upload,
     with_links,
+    written_parts,
 )
 from service.settings import AttachmentSettings, MaxSettings
 
@@ -170,16 +171,10 @@ class MaxSender(BaseSender):
         ]
 
     async def _upload(self, kind: str, file: File, deadline: float) -> dict[str, Any]:
-        """What `POST /messages` calls the file. The storage's address is MAX's own, and gets no token."""
-        place = _answer(await self._call(f"/uploads?type={kind}", b"", deadline))
-        match place:
+        """What `POST /messages` calls the file."""
+        match _answer(await self._call(f"/uploads?type={kind}", b"", deadline)):
             case {"url": str(url)}:
-                content_type, body = multipart({"data": file})
-                headers = {"content-type": content_type}
-                stored = json_of(
-                    await self._http.request("POST", url, headers=headers, body=body, deadline=deadline)
-                )
-                match kind, stored:
+                match kind, await upload(self._http, url, "data", file, deadline):
                     case "image", {"photos": dict(photos)} if photos:
                         return {"type": kind, "payload": {"photos": photos}}
                     case _, {"token": str(token)}:
@@ -206,7 +201,7 @@ def _parts(message: Message) -> list[_Part]:
     """Texts; files with the last of them; buttons under everything."""
     most = ROWS_MAX * BUTTONS_IN_ROW_MAX
     text = with_links(titled_text(message), message.buttons[most:])
-    parts = [_Part(max_markup(piece)) for piece in split(text, TEXT_MAX_CHARS, written=max_markup)]
+    parts = [_Part(written) for written in written_parts(text, TEXT_MAX_CHARS, max_markup)]
     if message.attachments:
         parts = parts or [_Part("")]
         parts[-1] = replace(parts[-1], attachments=message.attachments)

@@ -15,6 +15,7 @@ from service.senders.base import (
     Button,
     Gone,
     Halted,
+    LengthUnit,
     Message,
     Outcome,
     Refused,
@@ -23,9 +24,10 @@ from service.senders.base import (
     Throttled,
     Unknown,
 )
-from service.senders.files import FileError
-from service.senders.http import Answer, NoAnswerError, NotReachedError
-from service.senders.markup import RichText, Span, clean, read
+from service.senders.files import File, FileError
+from service.senders.http import Answer, HttpClient, NoAnswerError, NotReachedError
+from service.senders.markup import RichText, Span, clean, length, read, split
+from service.senders.multipart import multipart
 
 READ_IN_THREAD_CHARS = 2_000
 SHOWN_CHARS = 300
@@ -92,11 +94,33 @@ def before_the_message() -> Iterator[None]:
         raise NotSentError(Retry(reason=reason, code=error.outcome.code)) from error
 
 
+async def upload(http: HttpClient, url: str, field: str, file: File, deadline: float) -> Any:
+    """The JSON that a provider's storage answers to a form with the file; None when it is none.
+
+    The address is the provider's own, and gets no token.
+    """
+    content_type, body = multipart({field: file})
+    headers = {"content-type": content_type}
+    try:
+        return json_of(await http.request("POST", url, headers=headers, body=body, deadline=deadline))
+    except ValueError:  # the address is none
+        return None
+
+
 async def composed(message: Message, make: Callable[[Message], list[Part]]) -> list[Part]:
     """`make(message)`, beside the event loop where reading the text takes long."""
     if len(message.body) > READ_IN_THREAD_CHARS:
         return await asyncio.to_thread(make, message)
     return make(message)
+
+
+def written_parts(
+    text: RichText, limit: int, write: Callable[[RichText], str], unit: LengthUnit = "characters"
+) -> list[str]:
+    """The text as `write` makes it, in parts of at most `limit`. What fits whole, as most does, is written once."""
+    if len(text.text) <= limit and length(whole := write(text), unit) <= limit:
+        return [whole] if text.visible else []
+    return [write(piece) for piece in split(text, limit, unit, write)]
 
 
 def numbered(texts: Iterable[str]) -> list[NumberedText]:

@@ -27,7 +27,7 @@ from service.senders.base import (
     Unknown,
 )
 from service.senders.http import Answer, HttpClient, check_url
-from service.senders.markup import slack_mrkdwn, split
+from service.senders.markup import slack_mrkdwn
 from service.senders.parts import (
     Failure,
     NotSentError,
@@ -42,6 +42,7 @@ from service.senders.parts import (
     strange,
     titled_text,
     with_links,
+    written_parts,
 )
 from service.settings import SlackSettings
 
@@ -179,7 +180,7 @@ class SlackSender(BaseSender):
 
 def _parts(message: Message) -> list[NumberedText]:
     text = with_links(titled_text(message), (*message.buttons, *files_as_links(message)))
-    return numbered(slack_mrkdwn(piece) for piece in split(text, TEXT_MAX_CHARS, written=slack_mrkdwn))
+    return numbered(written_parts(text, TEXT_MAX_CHARS, slack_mrkdwn))
 
 
 def _throttled(answer: Answer, error: str = "") -> Throttled | None:

@@ -36,7 +36,7 @@ from service.senders.base import (
 )
 from service.senders.files import File, Files
 from service.senders.http import Answer, HttpClient, check_url
-from service.senders.markup import clean, split, vk_text
+from service.senders.markup import clean, vk_text
 from service.senders.multipart import multipart
 from service.senders.parts import (
     Failure,
@@ -48,7 +48,9 @@ from service.senders.parts import (
     shown,
     strange,
     titled_text,
+    upload,
     with_links,
+    written_parts,
 )
 from service.settings import AttachmentSettings, VkSettings
 
@@ -168,10 +170,8 @@ class VkSender(BaseSender):
 
     async def _photo(self, peer_id: str, file: File, deadline: float) -> str:
         server = await self._call("photos.getMessagesUploadServer", {"peer_id": peer_id}, deadline)
-        uploaded = await self._upload(server, "photo", file, deadline)
-        names = ("server", "photo", "hash")
-        fields = {name: str(uploaded[name]) for name in names if name in uploaded}
-        match await self._call("photos.saveMessagesPhoto", fields, deadline):
+        uploaded = await self._upload(server, "photo", file, deadline, ("server", "photo", "hash"))
+        match await self._call("photos.saveMessagesPhoto", uploaded, deadline):
             case [{"owner_id": int(owner), "id": int(photo)}, *_]:
                 return f"photo{owner}_{photo}"
         raise _broken_upload()
@@ -180,23 +180,21 @@ class VkSender(BaseSender):
         server = await self._call(
             "docs.getMessagesUploadServer", {"type": "doc", "peer_id": peer_id}, deadline
         )
-        uploaded = await self._upload(server, "file", file, deadline)
-        fields = {"file": str(uploaded.get("file", "")), "title": file.name}
-        match await self._call("docs.save", fields, deadline):
+        uploaded = await self._upload(server, "file", file, deadline, ("file",))
+        match await self._call("docs.save", {**uploaded, "title": file.name}, deadline):
             case {"doc": {"owner_id": int(owner), "id": int(document)}}:
                 return f"doc{owner}_{document}"
         raise _broken_upload()
 
-    async def _upload(self, server: Any, field: str, file: File, deadline: float) -> dict[str, Any]:
-        """The answer of VK's storage. The address is VK's own, and gets no token."""
+    async def _upload(
+        self, server: Any, field: str, file: File, deadline: float, names: Sequence[str]
+    ) -> dict[str, str]:
+        """What VK's storage says of the file under these names."""
         match server:
             case {"upload_url": str(url)}:
-                content_type, body = multipart({field: file})
-                headers = {"content-type": content_type}
-                answer = await self._http.request("POST", url, headers=headers, body=body, deadline=deadline)
-                uploaded = json_of(answer)
-                if isinstance(uploaded, dict) and "error" not in uploaded:
-                    return uploaded
+                uploaded = await upload(self._http, url, field, file, deadline)
+                if isinstance(uploaded, dict) and uploaded.keys() >= set(names):
+                    return {name: str(uploaded[name]) for name in names}
         raise _broken_upload()
 
     async def _call(self, method: str, fields: Mapping[str, str], deadline: float) -> Any:
@@ -232,7 +230,7 @@ def _parts(message: Message) -> list[_Part]:
     """Texts; files with the last of them, ten to a message; buttons under everything."""
     buttons = list(message.buttons[:BUTTONS_MAX])
     text = with_links(titled_text(message), message.buttons[BUTTONS_MAX:])
-    texts = [vk_text(piece) for piece in split(text, TEXT_MAX_UNITS, "utf-16 units", vk_text)]
+    texts = written_parts(text, TEXT_MAX_UNITS, vk_text, "utf-16 units")
     files = list(message.attachments)
     groups = [files[start : start + ATTACHMENTS_MAX] for start in range(0, len(files), ATTACHMENTS_MAX)]
     if not texts and groups:

@@ -156,8 +156,9 @@ async def test_a_private_address_is_not_fetched(vk: FakeVk, files: FakeFiles) ->
         Fault(status=502, body="<html>"),
         Fault(status=200, body='{"error": {"error_code": 10}}'),
         Fault(status=200, body="[]"),
+        Fault(status=200, body='{"response": {"upload_url": "адрес"}}'),
     ],
-    ids=["reset", "no HTTP", "a page", "an error", "nonsense"],
+    ids=["reset", "no HTTP", "a page", "an error", "nonsense", "no address"],
 )
 async def test_trouble_with_an_upload_is_certainly_no_message(
     vk: FakeVk, sender: VkSender, files: FakeFiles, call: int, trouble: Fault
