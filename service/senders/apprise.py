@@ -176,10 +176,12 @@ class AppriseSender(BaseSender):
 
     def _service(self, address: str) -> "NotifyBase":
         """What Apprise makes of an address. Raises `AddressError`, and `NotSentError` where a name does not resolve."""
-        from apprise import Apprise, OverflowMode  # noqa: PLC0415
+        from apprise import Apprise, AppriseAsset, OverflowMode  # noqa: PLC0415
 
         named = self._urls.get(address)
-        service = Apprise.instantiate(named or self._url_of(address))
+        # Else Apprise would hand the call on to threads of its own.
+        asset = AppriseAsset(async_mode=False)
+        service = Apprise.instantiate(named or self._url_of(address), asset=asset)
         if service is None:
             raise AddressError("is no URL that Apprise understands")
         if named is None:
@@ -237,7 +239,7 @@ def _notify(service: "NotifyBase", title: str, text: str) -> None:
     """One call of Apprise. Raises `NotSentError`."""
     from apprise import Apprise, NotifyFormat  # noqa: PLC0415
 
-    caller = Apprise()
+    caller = Apprise(asset=service.asset)
     caller.add(service)
     result = caller.notify(body=text, title=title, body_format=NotifyFormat.TEXT)
     if not result:
