@@ -396,6 +396,19 @@ class AppriseSettings(SenderSettings):
         return [part.strip().lower() for part in value.split(",")] if isinstance(value, str) else value
 
 
+class MatrixSettings(SenderSettings):
+    """The `MATRIX` sender is on when `MATRIX_URL` and `MATRIX_TOKEN` are set. A rate of 0 means no limit."""
+
+    model_config = _env("MATRIX_")
+
+    url: str | None = Field(None, description="The homeserver, as https://matrix.example.org")
+    token: SecretStr | None = Field(None, description="Access token of the account that sends")
+    default_room: str | None = None
+    notices: bool = Field(False, description="Send m.notice, at which clients do not ring, in place of m.text")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+
+
 class TemplateSettings(BaseSettings):
     """Templates and the process that renders them."""
 
@@ -519,6 +532,7 @@ class Settings(BaseSettings):
     fcm: FcmSettings = Field(default_factory=FcmSettings)
     webpush: WebPushSettings = Field(default_factory=WebPushSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)
+    matrix: MatrixSettings = Field(default_factory=MatrixSettings)
     apprise: AppriseSettings = Field(default_factory=AppriseSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)

@@ -11,6 +11,7 @@ from service.senders.discord import DiscordSender
 from service.senders.email import EmailSender
 from service.senders.fcm import FcmSender
 from service.senders.mattermost import MattermostSender
+from service.senders.matrix import MatrixSender
 from service.senders.max import MaxSender
 from service.senders.rustore import RuStoreSender
 from service.senders.slack import SlackSender
@@ -32,6 +33,7 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
     "EMAIL": lambda settings: EmailSender(
         settings.email, settings.attachments, timeout_seconds=_call_seconds(settings)
     ),
+    "MATRIX": lambda settings: MatrixSender(settings.matrix, timeout_seconds=_call_seconds(settings)),
     "RUSTORE": lambda settings: RuStoreSender(settings.rustore, timeout_seconds=_call_seconds(settings)),
     "FCM": lambda settings: FcmSender(settings.fcm, timeout_seconds=_call_seconds(settings)),
     "WEBPUSH": lambda settings: WebPushSender(settings.webpush, timeout_seconds=_call_seconds(settings)),

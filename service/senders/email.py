@@ -19,7 +19,6 @@ import idna
 from service.senders.base import (
     AddressError,
     BaseSender,
-    Button,
     Capabilities,
     Gone,
     Halted,
@@ -35,8 +34,9 @@ from service.senders.base import (
 from service.senders.files import CODE as ATTACHMENT
 from service.senders.files import File, FileError, Files
 from service.senders.http import NoAnswerError, NotReachedError
-from service.senders.markup import RichText, Span, clean, email_html, plain_text, read
+from service.senders.markup import RichText, clean, email_html, plain_text, read
 from service.senders.mime import Content, mail, mailbox, one_line, shown, words
+from service.senders.parts import with_links
 from service.senders.smtp import Mail, MisconfiguredError, Server, SmtpPool, SmtpRefusedError, Stage
 from service.settings import AttachmentSettings, EmailSettings
 
@@ -108,7 +108,7 @@ class EmailSender(BaseSender):
         return address.rpartition("@")[2]
 
     async def preview(self, message: Message) -> Sequence[str]:
-        rich = _rich(message)
+        rich = with_links(read(message.body, message.format), message.buttons)
         return [f"{_subject(message, rich)}\n\n{plain_text(rich)}"]
 
     async def open(self) -> None:
@@ -119,7 +119,7 @@ class EmailSender(BaseSender):
         if self._pool is None:
             raise RuntimeError("open() was not called")
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        rich = _rich(message)
+        rich = with_links(read(message.body, message.format), message.buttons)
         if not (rich.visible or message.title.strip() or message.attachments):
             return Refused(reason="nothing visible remains of the text", code="empty")
         try:
@@ -286,21 +286,6 @@ def _problems(settings: EmailSettings) -> Iterator[str]:
 def _host_name() -> str | None:
     name = socket.getfqdn()
     return name if "." in name and _HELO_NAME.fullmatch(name) else None
-
-
-def _rich(message: Message) -> RichText:
-    """The body with its buttons below it, each on a line of its own."""
-    rich = read(message.body, message.format)
-    for number, button in enumerate(message.buttons):
-        rich = _with_button(rich, button, "\n" if number else "\n\n")
-    return rich
-
-
-def _with_button(rich: RichText, button: Button, gap: str) -> RichText:
-    label = one_line(clean(button.text)) or button.url
-    start = len(rich.text) + len(gap)
-    link = Span(start, start + len(label), "link", button.url)
-    return RichText(f"{rich.text}{gap}{label}", (*rich.spans, link))
 
 
 def _subject(message: Message, rich: RichText) -> str:

@@ -8,6 +8,7 @@ from tests.contract.rigs.discord import DiscordRig
 from tests.contract.rigs.email import EmailRig
 from tests.contract.rigs.fcm import FcmRig
 from tests.contract.rigs.mattermost import MattermostRig
+from tests.contract.rigs.matrix import MatrixRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
 from tests.contract.rigs.slack import SlackRig, SlackWebhookRig
@@ -36,6 +37,10 @@ class TestMax(SenderSuite):
 
 class TestEmail(SenderSuite):
     rig_class = EmailRig
+
+
+class TestMatrix(SenderSuite):
+    rig_class = MatrixRig
 
 
 class TestRuStore(SenderSuite):
@@ -79,7 +84,7 @@ class TestConsole(SenderSuite):
 
 
 SUITES = (
-    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestRuStore, TestFcm, TestWebPush, TestSlack, TestDiscord, TestMattermost,
+    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestMatrix, TestRuStore, TestFcm, TestWebPush, TestSlack, TestDiscord, TestMattermost,
     TestApprise,
     TestConsole,
 )  # fmt: skip
