@@ -220,7 +220,9 @@ class MaxSettings(SenderSettings):
     ca_file: Path | None = Field(
         None, description="PEM file of authorities trusted besides the system's, as the Russian Trusted CA"
     )
-    bot_name: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="As in https://max.ru/NAME")
+    bot_name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_]{1,64}$", description="As in https://max.ru/NAME"
+    )
     webhook_secret: SecretStr | None = Field(
         None, description="The secret that the webhook was subscribed with; 5 to 256 of A-Za-z0-9_-"
     )
@@ -366,7 +368,7 @@ class AppriseSettings(SenderSettings):
     model_config = _env("APPRISE_")
 
     urls: Annotated[dict[str, SecretStr], NoDecode] = Field(
-        default_factory=dict, description="Names and their Apprise URLs, as ops=slack://… desk=gotify://…"
+        {}, description="Names and their Apprise URLs, as ops=slack://… desk=gotify://…"
     )
     default_address: str | None = Field(None, description="One of the names")
     schemas: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -404,7 +406,9 @@ class MatrixSettings(SenderSettings):
     url: str | None = Field(None, description="The homeserver, as https://matrix.example.org")
     token: SecretStr | None = Field(None, description="Access token of the account that sends")
     default_room: str | None = None
-    notices: bool = Field(False, description="Send m.notice, at which clients do not ring, in place of m.text")
+    notices: bool = Field(
+        False, description="Send m.notice, at which clients do not ring, in place of m.text"
+    )
     rate: float = Field(0.0, ge=0, description="Messages a second in all")
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
