@@ -72,6 +72,7 @@ class EmailSender(BaseSender):
         buttons=True,
         attachments=frozenset({"photo", "document"}),
         ordered=False,
+        shared_addresses=True,
     )
     retry_delays = (5, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 
