@@ -413,6 +413,27 @@ class MatrixSettings(SenderSettings):
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
+class SmsSettings(SenderSettings):
+    """The `SMS` sender is on when the credentials of its provider are set. A rate of 0 means no limit."""
+
+    model_config = _env("SMS_")
+
+    provider: Literal["smsc", "smsru"] = "smsc"
+    login: str | None = Field(None, description="SMSC.ru: the account, with a password")
+    password: SecretStr | None = None
+    api_key: SecretStr | None = Field(None, description="SMSC.ru: in place of login and password; SMS.ru: api_id")
+    sender: str | None = Field(
+        None,
+        pattern=r"^([A-Za-z0-9 ._-]{1,11}|[0-9]{1,15})$",
+        description="The name shown, as registered with the provider",
+    )
+    api_url: str | None = Field(None, description="Another address of the provider, as its backup host")
+    default_address: str | None = None
+    max_parts: int = Field(8, ge=1, le=8, description="Longest message, in text messages: each is paid for")
+    rate: float = Field(0.0, ge=0, description="Messages a second in all")
+    concurrency: int = Field(10, ge=1, description="Calls under way; SMSC.ru takes 15")
+
+
 class TemplateSettings(BaseSettings):
     """Templates and the process that renders them."""
 
@@ -537,6 +558,7 @@ class Settings(BaseSettings):
     webpush: WebPushSettings = Field(default_factory=WebPushSettings)
     email: EmailSettings = Field(default_factory=EmailSettings)
     matrix: MatrixSettings = Field(default_factory=MatrixSettings)
+    sms: SmsSettings = Field(default_factory=SmsSettings)
     apprise: AppriseSettings = Field(default_factory=AppriseSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)

@@ -15,6 +15,7 @@ from service.senders.matrix import MatrixSender
 from service.senders.max import MaxSender
 from service.senders.rustore import RuStoreSender
 from service.senders.slack import SlackSender
+from service.senders.sms import SmsSender
 from service.senders.telegram import TelegramSender
 from service.senders.vk import VkSender
 from service.senders.webhook import WebhookSender
@@ -34,6 +35,7 @@ SENDERS: Mapping[str, Callable[[Settings], BaseSender]] = {
         settings.email, settings.attachments, timeout_seconds=_call_seconds(settings)
     ),
     "MATRIX": lambda settings: MatrixSender(settings.matrix, timeout_seconds=_call_seconds(settings)),
+    "SMS": lambda settings: SmsSender(settings.sms, timeout_seconds=_call_seconds(settings)),
     "RUSTORE": lambda settings: RuStoreSender(settings.rustore, timeout_seconds=_call_seconds(settings)),
     "FCM": lambda settings: FcmSender(settings.fcm, timeout_seconds=_call_seconds(settings)),
     "WEBPUSH": lambda settings: WebPushSender(settings.webpush, timeout_seconds=_call_seconds(settings)),

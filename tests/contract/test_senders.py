@@ -12,6 +12,7 @@ from tests.contract.rigs.matrix import MatrixRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
 from tests.contract.rigs.slack import SlackRig, SlackWebhookRig
+from tests.contract.rigs.sms import SmscRig, SmsRuRig
 from tests.contract.rigs.telegram import TelegramRig
 from tests.contract.rigs.vk import VkRig
 from tests.contract.rigs.webhook import WebhookRig
@@ -41,6 +42,14 @@ class TestEmail(SenderSuite):
 
 class TestMatrix(SenderSuite):
     rig_class = MatrixRig
+
+
+class TestSms(SenderSuite):
+    rig_class = SmscRig
+
+
+class TestSmsOfAnotherProvider(SenderSuite):
+    rig_class = SmsRuRig
 
 
 class TestRuStore(SenderSuite):
@@ -84,7 +93,7 @@ class TestConsole(SenderSuite):
 
 
 SUITES = (
-    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestMatrix, TestRuStore, TestFcm, TestWebPush, TestSlack, TestDiscord, TestMattermost,
+    TestTelegram, TestWebhook, TestVk, TestMax, TestEmail, TestMatrix, TestSms, TestRuStore, TestFcm, TestWebPush, TestSlack, TestDiscord, TestMattermost,
     TestApprise,
     TestConsole,
 )  # fmt: skip
