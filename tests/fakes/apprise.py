@@ -6,7 +6,7 @@ https://github.com/caronc/apprise/wiki/Notify_Custom_JSON
 import orjson
 from aiohttp import web
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 SECRET_PATH = "a-secret-path-of-the-service"
 
@@ -23,7 +23,7 @@ class FakeJsonService(FakeProvider):
         """Its Apprise URL."""
         return f"json://{self.base_url.partition('://')[2]}/{SECRET_PATH}"
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         call = orjson.loads(raw)
         self.journal.append(call)
         if request.path != f"/{SECRET_PATH}":

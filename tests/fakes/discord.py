@@ -21,7 +21,7 @@ from aiohttp import web
 
 from tests.fakes.chat_markup import Shown, discord
 from tests.fakes.multipart import Part, read_form
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 WEBHOOK_ID, WEBHOOK_TOKEN = "223704706495545344", "3d89bb7572e0fb30d8128367b3b1b44fecd1726de135-_fake"
 CONTENT_MAX_UNITS = 2_000
@@ -40,14 +40,23 @@ class DiscordError(Exception):
 
 @dataclass(frozen=True)
 class DiscordMessage:
-    """A message in the webhook's channel or thread. `pinged` is whom it really notified."""
+    """A message in the webhook's channel or thread. `parses` is whether mentions in it notify anybody."""
 
     id: str
     thread: str | None
-    shown: Shown
-    pinged: tuple[str, ...] = ()
+    source: str
+    parses: bool = True
     files: tuple[tuple[str, int], ...] = ()
     at: float = 0.0
+
+    @property
+    def shown(self) -> Shown:
+        return discord(self.source)
+
+    @property
+    def pinged(self) -> list[str]:
+        """Whom it really notified."""
+        return self.shown.mentions if self.parses else []
 
 
 class FakeDiscord(FakeProvider):
@@ -70,7 +79,7 @@ class FakeDiscord(FakeProvider):
     def api_url(self) -> str:
         return f"{self.base_url}/api/v10"
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         self.journal.append({"path": request.path_qs, "body": raw.decode("utf-8", "replace")})
         if not request.headers.get("user-agent", "").startswith("DiscordBot ("):
             return web.json_response({"code": 40333, "message": "internal network error"}, status=403)
@@ -100,7 +109,7 @@ class FakeDiscord(FakeProvider):
             self.messages.append(message)
         if request.query.get("wait") != "true":
             return web.Response(status=204, headers=headers)
-        body = {"id": message.id, "type": 0, "content": message.shown.text, "channel_id": "1"}
+        body = {"id": message.id, "type": 0, "content": message.source, "channel_id": "1"}
         return web.Response(body=orjson.dumps(body), content_type="application/json", headers=headers)
 
     def _left(self) -> tuple[int, float] | None:
@@ -123,7 +132,7 @@ class FakeDiscord(FakeProvider):
             "X-RateLimit-Bucket": "80c17d2f203122d936070c88c8d10f33",
         }
 
-    def _message(self, request: web.Request, raw: bytes) -> DiscordMessage:
+    def _message(self, request: Received, raw: bytes) -> DiscordMessage:
         webhook_id, _, token = request.path.removeprefix("/api/v10/webhooks/").partition("/")
         if self.deleted or webhook_id != WEBHOOK_ID:
             raise DiscordError(404, 10015, "Unknown Webhook")
@@ -138,19 +147,18 @@ class FakeDiscord(FakeProvider):
             raise DiscordError(400, 50006, "Cannot send an empty message")
         if len(content.encode("utf-16-le")) // 2 > CONTENT_MAX_UNITS or len(files) > FILES_MAX:
             raise DiscordError(400, 50035, "Invalid Form Body")
-        shown = discord(content)
         parses = payload.get("allowed_mentions", {"parse": ["everyone", "users", "roles"]})["parse"]
         return DiscordMessage(
             str(next(self._ids)),
             thread,
-            shown,
-            tuple(shown.mentions) if parses else (),
+            content,
+            bool(parses),
             tuple((part.filename or "", len(part.value)) for part in files),
             time.monotonic(),
         )
 
 
-def _read(request: web.Request, raw: bytes) -> tuple[dict[str, Any], list[Part]]:
+def _read(request: Received, raw: bytes) -> tuple[dict[str, Any], list[Part]]:
     form = read_form(raw, request.headers.get("content-type", ""))
     try:
         payload = orjson.loads(form["payload_json"].value if form else raw)

@@ -23,7 +23,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.fakes.provider import FakeProvider, Fault
+from tests.fakes.provider import FakeProvider, Fault, Received
 
 PROJECT = "fake-project"
 EMAIL = "sender@fake-project.iam.gserviceaccount.com"
@@ -86,7 +86,7 @@ class FakeFcm(FakeProvider):
         """Every token given so far is worth nothing."""
         self._tokens.clear()
 
-    async def _receive(self, request: web.Request) -> web.StreamResponse:
+    async def _receive(self, request: Received) -> web.Response | None:
         if request.path != "/token":
             return await super()._receive(request)
         fault = self._grant_faults.popleft() if self._grant_faults else Fault()
@@ -118,7 +118,7 @@ class FakeFcm(FakeProvider):
             {"access_token": token, "expires_in": self.life_seconds, "token_type": "Bearer"}
         )
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         document = orjson.loads(raw)
         self.journal.append({"path": request.path, "body": document})
         if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 
 class FakeFiles(FakeProvider):
@@ -15,7 +15,7 @@ class FakeFiles(FakeProvider):
     def url(self, path: str) -> str:
         return f"{self.base_url}/{path}"
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         path = request.path.lstrip("/")
         self.journal.append(path)
         if request.method != "GET" or path not in self.files:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 TOKEN = "syt_matrix_token_for_tests"
 ROOM = "!room1:matrix.example.org"
@@ -63,7 +63,7 @@ class FakeMatrix(FakeProvider):
         self.rooms = {ROOM}
         self._transactions: dict[tuple[str, str], str] = {}
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         self.journal.append({"path": request.raw_path, "body": raw.decode("utf-8", "replace")})
         call = _SEND.fullmatch(request.raw_path)
         if call is None:

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from tests.fakes.chat_markup import Shown, mattermost
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 HOOK = "xen8zudtjp8wpkuh1s1dc7fake"
 POST_MAX_CHARS = 16_383
@@ -28,8 +28,12 @@ class MattermostPost:
     """A post in a channel; None: the webhook's own."""
 
     channel: str | None
-    shown: Shown
+    source: str
     at: float
+
+    @property
+    def shown(self) -> Shown:
+        return mattermost(self.source)
 
 
 class FakeMattermost(FakeProvider):
@@ -43,7 +47,7 @@ class FakeMattermost(FakeProvider):
         self.disabled = False
         self._ids = itertools.count(1)
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         self.journal.append({"path": request.path, "body": raw.decode("utf-8", "replace")})
         if self.disabled:
             return self._error(
@@ -67,7 +71,7 @@ class FakeMattermost(FakeProvider):
         if channel is not None and channel not in self.channels:
             return self._error(404, "web.incoming_webhook.channel.app_error", "Couldn't find the channel.")
         if accept:
-            self.posts.append(MattermostPost(channel, mattermost(text), time.monotonic()))
+            self.posts.append(MattermostPost(channel, text, time.monotonic()))
         return web.Response(text="ok")
 
     def _error(self, status: int, error: str, message: str) -> web.Response:

@@ -21,7 +21,7 @@ import orjson
 from aiohttp import web
 
 from tests.fakes.multipart import read_form
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 TOKEN = "f9LHodD0cOIfakeMaxTokenForTests_1234567890"
 BOT_ID = 9_001
@@ -52,11 +52,19 @@ class MaxMessage:
 
     mid: str
     recipient: str
-    text: str
-    styles: tuple[str, ...] = ()
+    source: str
+    format: str | None
     buttons: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
     at: float = 0.0
+
+    @property
+    def text(self) -> str:
+        return _show(self.source, self.format).text
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        return _show(self.source, self.format).styles
 
 
 @dataclass
@@ -92,13 +100,13 @@ class FakeMax(FakeProvider):
         self._ids = itertools.count(1)
         self._recent: deque[float] = deque()
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         try:
             return web.json_response(self._answer(request, raw, accept=accept), dumps=_dumps)
         except MaxError as error:
             return web.json_response({"code": error.code, "message": error.message}, status=error.status)
 
-    def _answer(self, request: web.Request, raw: bytes, *, accept: bool) -> Any:
+    def _answer(self, request: Received, raw: bytes, *, accept: bool) -> Any:
         if request.path.startswith("/storage/"):
             self.journal.append({"path": request.path, "bytes": len(raw)})
             return self._store(request, raw)
@@ -113,7 +121,7 @@ class FakeMax(FakeProvider):
                 return self._message(request, raw, accept=accept)
         raise MaxError(404, "not.found", f"Path {request.path} is not recognized")
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: Received) -> None:
         if request.headers.get("authorization") != TOKEN:
             raise MaxError(401, "verify.token", "Invalid access_token")
         now = time.monotonic()
@@ -130,7 +138,7 @@ class FakeMax(FakeProvider):
         self.uploads[token] = _Upload(kind, not_ready=self.not_ready)
         return {"url": f"{self.base_url}/storage/{kind}/{token}"}
 
-    def _store(self, request: web.Request, raw: bytes) -> Any:
+    def _store(self, request: Received, raw: bytes) -> Any:
         *_, kind, token = request.path.split("/")
         part = read_form(raw, request.headers.get("content-type", "")).get("data")
         if part is None or part.filename is None or not part.value:
@@ -139,7 +147,7 @@ class FakeMax(FakeProvider):
         upload.content, upload.filename = part.value, part.filename
         return {"photos": {"1": {"token": token}}} if kind == "image" else {"fileId": 1, "token": token}
 
-    def _message(self, request: web.Request, raw: bytes, *, accept: bool) -> dict[str, Any]:
+    def _message(self, request: Received, raw: bytes, *, accept: bool) -> dict[str, Any]:
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -148,9 +156,10 @@ class FakeMax(FakeProvider):
         text = body.get("text") or ""
         if len(text) > TEXT_MAX_CHARS:
             raise MaxError(400, "proto.payload", "text: size must be between 0 and 4000")
-        shown = _show(text, body.get("format"))
+        if body.get("format") not in (None, "html"):
+            raise MaxError(400, "proto.payload", f"format: {body['format']} is not read by this fake")
         attachments = body.get("attachments") or []
-        if not shown.text.strip() and not attachments:
+        if not re.sub("<[^>]*>", "", text).strip() and not attachments:
             raise MaxError(400, "proto.payload", "text or attachments: must not be empty")
         files = tuple(self._file(item) for item in attachments if item["type"] != "inline_keyboard")
         buttons = tuple(
@@ -160,18 +169,18 @@ class FakeMax(FakeProvider):
         mid = f"mid.{chat_id:016x}{seq:016x}"
         if accept:
             self.messages.append(
-                MaxMessage(mid, recipient, shown.text, shown.styles, buttons, files, time.monotonic())
+                MaxMessage(mid, recipient, text, body.get("format"), buttons, files, time.monotonic())
             )
         return {
             "message": {
                 "sender": {"user_id": BOT_ID, "is_bot": True},
                 "recipient": {"chat_id": chat_id, "chat_type": "dialog"},
                 "timestamp": int(time.time() * 1_000),
-                "body": {"mid": mid, "seq": seq, "text": shown.text, "attachments": attachments},
+                "body": {"mid": mid, "seq": seq, "text": text, "attachments": attachments},
             }
         }
 
-    def _recipient(self, request: web.Request) -> str:
+    def _recipient(self, request: Received) -> str:
         user, chat = request.query.get("user_id"), request.query.get("chat_id")
         if (user is None) == (chat is None) or not re.fullmatch(r"-?\d+", user or chat or ""):
             raise MaxError(400, "proto.payload", "Either user_id or chat_id has to be a number")
@@ -229,8 +238,6 @@ class _Reader(HTMLParser):
 def _show(text: str, written_in: str | None) -> _Shown:
     if written_in is None:
         return _Shown(text)
-    if written_in != "html":
-        raise MaxError(400, "proto.payload", f"format: {written_in} is not read by this fake")
     reader = _Reader()
     reader.feed(text)
     reader.close()

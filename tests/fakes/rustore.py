@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 PROJECT = "fake-project-1"
 TOKEN = "fake-rustore-service-token-of-the-console"
@@ -50,7 +50,7 @@ class FakeRuStore(FakeProvider):
         self.expired: set[str] = set()
         self.malformed: set[str] = set()
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         document = orjson.loads(raw)
         self.journal.append({"path": request.path, "body": document})
         match request.path:
@@ -60,7 +60,7 @@ class FakeRuStore(FakeProvider):
                 return self._topic(document, accept=accept)
         return self._native(request, document, accept=accept)
 
-    def _native(self, request: web.Request, document: Any, *, accept: bool) -> web.Response:
+    def _native(self, request: Received, document: Any, *, accept: bool) -> web.Response:
         if (
             request.path != f"/v1/projects/{PROJECT}/messages:send"
             or request.headers.get("authorization") != f"Bearer {TOKEN}"
@@ -79,7 +79,7 @@ class FakeRuStore(FakeProvider):
             self._show("native", token, message)
         return web.json_response({})
 
-    def _universal(self, request: web.Request, raw: bytes, document: Any, *, accept: bool) -> web.Response:
+    def _universal(self, request: Received, raw: bytes, document: Any, *, accept: bool) -> web.Response:
         if "authorization" in request.headers or not _is_account(document):
             return _universal_error(401, "PROVIDER_ERROR", "rustore: invalid auth token")
         (token,) = document["tokens"]["rustore"]

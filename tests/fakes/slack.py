@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from tests.fakes.chat_markup import Shown, slack
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 TOKEN = "xoxb-fake-bot-token-for-tests"
 HOOK_PATH = "/T0FAKE/B0FAKE/fakeHookSecretForTests24"
@@ -31,8 +31,12 @@ class SlackMessage:
 
     ts: str
     channel: str
-    shown: Shown
+    source: str
     at: float
+
+    @property
+    def shown(self) -> Shown:
+        return slack(self.source)
 
 
 class FakeSlack(FakeProvider):
@@ -59,7 +63,7 @@ class FakeSlack(FakeProvider):
     def hook(self) -> str:
         return self.hooks_url + HOOK_PATH
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         self.journal.append({"path": request.path, "body": raw.decode("utf-8", "replace")})
         if request.path.startswith("/services/"):
             return self._hook(request.path.removeprefix("/services"), raw, accept=accept)
@@ -83,7 +87,7 @@ class FakeSlack(FakeProvider):
         self._keep(path, message["text"], accept=accept)
         return web.Response(text="ok")
 
-    def _post_message(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def _post_message(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return _error("invalid_auth")
         message = orjson.loads(raw)
@@ -105,7 +109,7 @@ class FakeSlack(FakeProvider):
         ts = f"1790000000.{next(self._ids):06}"
         if accept:
             self._last[channel] = time.monotonic()
-            self.messages.append(SlackMessage(ts, channel, slack(text), time.monotonic()))
+            self.messages.append(SlackMessage(ts, channel, text, time.monotonic()))
         return ts
 
     def _too_fast(self, channel: str) -> bool:

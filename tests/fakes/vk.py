@@ -21,7 +21,7 @@ import orjson
 from aiohttp import web
 
 from tests.fakes.multipart import Part, read_form
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 TOKEN = "vk1.a.fake-community-token-for-tests"
 GROUP_ID = 77
@@ -78,7 +78,7 @@ class FakeVk(FakeProvider):
         self._ids = itertools.count(1)
         self._recent: deque[float] = deque()
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         form = read_form(raw, request.headers.get("content-type", ""))
         self.journal.append(
             {"path": request.path, "form": {name: _shown(part) for name, part in form.items()}}
@@ -96,7 +96,7 @@ class FakeVk(FakeProvider):
             }
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
-    def _method(self, request: web.Request, form: Form, *, accept: bool) -> Any:
+    def _method(self, request: Received, form: Form, *, accept: bool) -> Any:
         self._admit(request, form)
         match request.path.removeprefix("/method/"):
             case "messages.send":
@@ -113,7 +113,7 @@ class FakeVk(FakeProvider):
                 return {"type": "doc", "doc": self._save(_text(form, "file"), "doc", _text(form, "title"))}
         raise VkError(3, "Unknown method passed")
 
-    def _admit(self, request: web.Request, form: Form) -> None:
+    def _admit(self, request: Received, form: Form) -> None:
         given = request.headers.get("authorization") or f"Bearer {_text(form, 'access_token')}"
         if given != f"Bearer {TOKEN}":
             raise VkError(5, "User authorization failed: invalid access_token (4).")

@@ -23,7 +23,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 PRIVATE_KEY = "4EtTK5DadkXY0p7DHPVrHLJJX99ZQZz3wzcxBVkVwjk"
 PUBLIC_KEY = "BMjGOBakl_c7SGrBzFPYoaylU4KuOAlfKqmqQ-vrAwuh7uew-_3fD3KIG3dRHotdMovogdXLq05hjDzp1xUIkDk"
@@ -92,7 +92,7 @@ class FakePushService(FakeProvider):
         browser = self.browsers[path] = Browser(f"{self.base_url}{path}")
         return browser
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.journal.append({"path": request.path, "headers": headers, "bytes": len(raw)})
         browser = self.browsers.get(request.path)
