@@ -10,8 +10,8 @@ from service.senders.console import ConsoleSender
 from service.senders.discord import DiscordSender
 from service.senders.email import EmailSender
 from service.senders.fcm import FcmSender
-from service.senders.mattermost import MattermostSender
 from service.senders.matrix import MatrixSender
+from service.senders.mattermost import MattermostSender
 from service.senders.max import MaxSender
 from service.senders.rustore import RuStoreSender
 from service.senders.slack import SlackSender

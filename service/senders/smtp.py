@@ -16,10 +16,10 @@ from typing import cast
 import aiosmtplib
 
 from service.senders.http import NoAnswerError, NotReachedError
+from service.senders.parts import shown
 
 GOODBYE_SECONDS = 1.0
 REPLY_MAX_BYTES = 64 * 1024
-TEXT_MAX_CHARS = 300
 SERVICE_NOT_AVAILABLE = 421
 START_INPUT = 354
 # RFC 1870 and RFC 6531: what a server would answer if it were asked.
@@ -318,8 +318,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _reply(code: int, text: str) -> Reply:
-    shown = "".join(char if char.isprintable() else " " for char in text[:TEXT_MAX_CHARS])
-    return Reply(code, shown.strip())
+    return Reply(code, shown(text))
 
 
 def _is_stale(error: Exception) -> bool:

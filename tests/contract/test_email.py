@@ -28,6 +28,7 @@ from tests.contract.sender_suite import message
 from tests.fakes.files import FakeFiles
 from tests.fakes.provider import Fault as FileFault
 from tests.fakes.smtp import PASSWORD, Fault, Received, SmtpServer
+from tests.fakes.tiny_smtp import TinySmtpServer
 from tests.support.waiting import wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -164,6 +165,15 @@ class TestConnections:
             rig.server.fault(Fault("MAIL", "552 5.3.4 no"))
             assert isinstance(await send(rig), Refused)
             assert "RCPT" not in rig.server.commands
+
+    async def test_the_fast_fake_is_a_server_too(self, rig: EmailRig) -> None:
+        async with TinySmtpServer() as server:
+            sender = rig.make(security="none", port=server.port, user=None, password=None)
+            await sender.open()
+            sent = [await sender.send(message(f"user{number}@example.org", body=".")) for number in range(3)]
+            await sender.close()
+        assert all(isinstance(outcome, Sent) for outcome in sent)
+        assert server.recipients == [f"user{number}@example.org" for number in range(3)]
 
     async def test_on_the_event_loop_of_the_service(self, rig: EmailRig) -> None:
         async def scenario() -> None:
