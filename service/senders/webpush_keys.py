@@ -47,10 +47,11 @@ def unb64(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ReaderKeys:
-    """What a browser gave away of its subscription: its public key and the shared secret `auth`."""
+    """What a browser gave away of its subscription: its `public` key, encoded and as a `key`, and the secret `auth`."""
 
     public: bytes
     auth: bytes
+    key: ec.EllipticCurvePublicKey
 
     @classmethod
     def parse(cls, p256dh: str, auth: str) -> Self:
@@ -58,8 +59,7 @@ class ReaderKeys:
         public, secret = unb64(p256dh), unb64(auth)
         if len(public) != PUBLIC_BYTES or len(secret) != AUTH_BYTES:
             raise ValueError("wrong length")
-        ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, public)
-        return cls(public, secret)
+        return cls(public, secret, ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, public))
 
 
 def encrypt(
@@ -76,8 +76,7 @@ def encrypt(
     salt = os.urandom(SALT_BYTES) if salt is None else salt
     private = private or ec.generate_private_key(_CURVE)
     public = _encoded(private.public_key())
-    theirs = ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, reader.public)
-    agreed = private.exchange(ec.ECDH(), theirs)
+    agreed = private.exchange(ec.ECDH(), reader.key)
     secret = _derive(reader.auth, agreed, b"WebPush: info\x00" + reader.public + public, 32)
     key = _derive(salt, secret, b"Content-Encoding: aes128gcm\x00", 16)
     nonce = _derive(salt, secret, b"Content-Encoding: nonce\x00", 12)
