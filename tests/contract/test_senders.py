@@ -7,8 +7,8 @@ from tests.contract.rigs.console import ConsoleRig
 from tests.contract.rigs.discord import DiscordRig
 from tests.contract.rigs.email import EmailRig
 from tests.contract.rigs.fcm import FcmRig
-from tests.contract.rigs.mattermost import MattermostRig
 from tests.contract.rigs.matrix import MatrixRig
+from tests.contract.rigs.mattermost import MattermostRig
 from tests.contract.rigs.max import MaxRig
 from tests.contract.rigs.rustore import RuStoreRig, RuStoreUniversalRig
 from tests.contract.rigs.slack import SlackRig, SlackWebhookRig

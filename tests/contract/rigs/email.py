@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from service.sender_settings import EmailSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Unknown
 from service.senders.email import EmailSender
-from service.settings import AttachmentSettings, EmailSettings
+from service.settings import AttachmentSettings
 from tests.contract.sender_suite import HOSTILE, Case, Rig, Situation
 from tests.fakes.smtp import PASSWORD, USER, Fault, SmtpServer, Stage, ca_file
 
@@ -116,7 +117,9 @@ class EmailRig(Rig):
             "from_address": "no-reply@example.com", "from_name": "Оповещения", "helo_name": "app.example.com", **values,
         }  # fmt: skip
         attachments = AttachmentSettings(allow_private=allow_private)
-        return EmailSender(EmailSettings.model_validate(given), attachments, timeout_seconds=self.timeout_seconds)
+        return EmailSender(
+            EmailSettings.model_validate(given), attachments, timeout_seconds=self.timeout_seconds
+        )
 
     def off_senders(self) -> Mapping[str, BaseSender]:
         return {
