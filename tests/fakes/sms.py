@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 LOGIN = "shop"
 PASSWORD = "smsc-password-for-tests"
@@ -29,7 +29,7 @@ class _FakeSms(FakeProvider):
     def url(self) -> str:
         return f"{self.base_url}{self.path}"
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         form = {name: values[0] for name, values in parse_qs(raw.decode(), keep_blank_values=True).items()}
         self.journal.append(form)
         if request.method != "POST" or request.path_qs != self.path:
