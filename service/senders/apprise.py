@@ -19,6 +19,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from service.sender_settings import AppriseSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -47,7 +48,6 @@ from service.senders.parts import (
     titled_text,
     with_links,
 )
-from service.settings import AppriseSettings
 
 if TYPE_CHECKING:
     from apprise import NotifyBase

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TextIO
 
+from service.sender_settings import ConsoleSettings
 from service.senders.base import BaseSender, Capabilities, Message, Outcome, Retry, Sent
 from service.senders.markup import plain_text, read
-from service.settings import ConsoleSettings
 
 # What moves the cursor, recolours or retitles a terminal is shown as \x1b and the like instead of obeyed.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}

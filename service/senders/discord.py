@@ -14,6 +14,7 @@ from http import HTTPStatus
 import orjson
 from yarl import URL
 
+from service.sender_settings import DiscordSettings
 from service.senders.base import (
     AddressError,
     Attachment,
@@ -47,7 +48,7 @@ from service.senders.parts import (
     with_links,
     written_parts,
 )
-from service.settings import AttachmentSettings, DiscordSettings
+from service.settings import AttachmentSettings
 
 TIMEOUT_SECONDS = 15.0
 TEXT_MAX_UNITS = 2_000

@@ -16,6 +16,7 @@ from email.utils import format_datetime
 
 import idna
 
+from service.sender_settings import EmailSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -38,7 +39,7 @@ from service.senders.markup import RichText, clean, email_html, plain_text, read
 from service.senders.mime import Content, mail, mailbox, one_line, shown, words
 from service.senders.parts import with_links
 from service.senders.smtp import Mail, MisconfiguredError, Server, SmtpPool, SmtpRefusedError, Stage
-from service.settings import AttachmentSettings, EmailSettings
+from service.settings import AttachmentSettings
 
 # Below DELIVERY_SEND_TIMEOUT_SECONDS, so that it is known how far the mail had got.
 TIMEOUT_SECONDS = 15.0

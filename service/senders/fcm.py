@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from service.sender_settings import FcmSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -33,7 +34,6 @@ from service.senders.google_grant import GrantError, Grants, ServiceAccount, rea
 from service.senders.http import Answer, HttpClient, check_url
 from service.senders.parts import Failure, json_of, seconds_of, strange
 from service.senders.push import Push, outcome_of, push_of, told, too_long, ttl_seconds
-from service.settings import FcmSettings
 
 TIMEOUT_SECONDS = 15.0
 PAYLOAD_MAX_BYTES = 4_096

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
+from service.sender_settings import MatrixSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -43,7 +44,6 @@ from service.senders.parts import (
     titled_text,
     with_links,
 )
-from service.settings import MatrixSettings
 
 TIMEOUT_SECONDS = 15.0
 # An event may have 65536 bytes; the homeserver adds ids, hashes and signatures to the content.

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import orjson
 
+from service.sender_settings import MattermostSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -43,7 +44,6 @@ from service.senders.parts import (
     with_links,
     written_parts,
 )
-from service.settings import MattermostSettings
 
 TIMEOUT_SECONDS = 15.0
 TEXT_MAX_CHARS = 16_000

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from service.sender_settings import MaxSettings
 from service.senders.base import (
     AddressError,
     Attachment,
@@ -49,7 +50,7 @@ from service.senders.parts import (
     with_links,
     written_parts,
 )
-from service.settings import AttachmentSettings, MaxSettings
+from service.settings import AttachmentSettings
 
 TIMEOUT_SECONDS = 15.0
 TEXT_MAX_CHARS = 4_000

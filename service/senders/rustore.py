@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from service.sender_settings import RuStoreSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -31,7 +32,6 @@ from service.senders.base import (
 from service.senders.http import Answer, HttpClient, check_url
 from service.senders.parts import Failure, json_of, seconds_of, strange
 from service.senders.push import Push, outcome_of, push_of, told, too_long, ttl_seconds
-from service.settings import RuStoreSettings
 
 TIMEOUT_SECONDS = 15.0
 PAYLOAD_MAX_BYTES = 4_096

@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import orjson
 
+from service.sender_settings import SlackSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -44,7 +45,6 @@ from service.senders.parts import (
     with_links,
     written_parts,
 )
-from service.settings import SlackSettings
 
 TIMEOUT_SECONDS = 15.0
 TEXT_MAX_CHARS = 4_000

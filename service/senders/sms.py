@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from service.sender_settings import SmsSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -41,7 +42,6 @@ from service.senders.parts import (
     titled_text,
     with_links,
 )
-from service.settings import SmsSettings
 
 TIMEOUT_SECONDS = 15.0
 PARTS_MAX = 8

@@ -203,6 +203,8 @@ class _Connection(asyncio.Protocol):
         except SmtpRefusedError:
             raise
         except (NoAnswerError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and self._transport.get_write_buffer_size():
+                handed_over = False  # its end has not left this machine
             self._transport.abort()
             told = (
                 error if isinstance(error, NoAnswerError) else NoAnswerError("no answer in time", "timeout")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
+from service.sender_settings import TelegramSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -34,7 +35,6 @@ from service.senders.base import (
 )
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
 from service.senders.markup import RichText, clean, read, split, telegram_html, utf16_length
-from service.settings import TelegramSettings
 
 if TYPE_CHECKING:
     from aiogram.methods import TelegramMethod

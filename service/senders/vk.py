@@ -18,6 +18,7 @@ from uuid import UUID
 
 import orjson
 
+from service.sender_settings import VkSettings
 from service.senders.base import (
     AddressError,
     Attachment,
@@ -53,7 +54,7 @@ from service.senders.parts import (
     with_links,
     written_parts,
 )
-from service.settings import AttachmentSettings, VkSettings
+from service.settings import AttachmentSettings
 
 TIMEOUT_SECONDS = 15.0
 API_VERSION = "5.199"

@@ -18,6 +18,7 @@ import aiohttp
 import orjson
 from pydantic_core import to_json
 
+from service.sender_settings import WebhookSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -34,7 +35,6 @@ from service.senders.base import (
     Unknown,
 )
 from service.senders.egress import outward_session, web_address
-from service.settings import WebhookSettings
 
 TIMEOUT_SECONDS = 15.0
 BODY_TIMEOUT_SECONDS = 2.0

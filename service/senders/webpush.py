@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from service.sender_settings import WebPushSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -37,7 +38,6 @@ from service.senders.http import Answer, HttpClient
 from service.senders.parts import json_of, seconds_of
 from service.senders.push import Push, outcome_of, push_of, told, too_long, ttl_seconds
 from service.senders.webpush_keys import TEXT_MAX_BYTES, ReaderKeys, Vapid, b64, encrypt
-from service.settings import WebPushSettings
 
 TIMEOUT_SECONDS = 15.0
 ID_MAX_CHARS = 200

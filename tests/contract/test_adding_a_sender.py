@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import service.settings
+import service.sender_settings
 from tests.contract.sender_suite import Rig, SenderSuite
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-sender.md"
@@ -16,7 +16,7 @@ def rig_of_the_guide() -> type[Rig]:
     """Run the blocks in their order, each as the module that its first line names."""
     made: list[str] = []
     rig: type[Rig] | None = None
-    before = dict(vars(service.settings))
+    before = dict(vars(service.sender_settings))
     try:
         for path, code in _BLOCK.findall(GUIDE.read_text(encoding="utf-8")):
             name = path.replace("/", ".")
@@ -28,8 +28,8 @@ def rig_of_the_guide() -> type[Rig]:
     finally:
         for name in made:
             del sys.modules[name]
-        for name in vars(service.settings).keys() - before.keys():
-            delattr(service.settings, name)
+        for name in vars(service.sender_settings).keys() - before.keys():
+            delattr(service.sender_settings, name)
     assert rig is not None
     return rig
 
@@ -41,7 +41,7 @@ class TestTheGuidesExample(SenderSuite):
 def test_the_guide_shows_every_file() -> None:
     paths = [path for path, _ in _BLOCK.findall(GUIDE.read_text(encoding="utf-8"))]
     assert paths == [
-        "service/settings",
+        "service/sender_settings",
         "service/senders/pager",
         "tests/fakes/pager",
         "tests/contract/rigs/pager",

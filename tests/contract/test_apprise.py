@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from service.sender_settings import AppriseSettings
 from service.senders.apprise import AppriseSender
 from service.senders.base import AddressError, Refused, Retry, Sent
-from service.settings import AppriseSettings
 from tests.contract.rigs.apprise import KEY, AppriseRig
 from tests.contract.sender_suite import message
 from tests.fakes.apprise import SECRET_PATH

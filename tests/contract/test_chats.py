@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.sender_settings import DiscordSettings, MattermostSettings, SlackSettings
 from service.senders.base import Attachment, Button, Gone, Outcome, Refused, Scope, Sent, Throttled
 from service.senders.discord import DiscordSender
 from service.senders.mattermost import MattermostSender
 from service.senders.slack import SlackSender
-from service.settings import AttachmentSettings, DiscordSettings, MattermostSettings, SlackSettings
+from service.settings import AttachmentSettings
 from tests.contract.rigs.discord import HOOK as DISCORD_HOOK
 from tests.contract.sender_suite import message
 from tests.fakes.chat_markup import Shown

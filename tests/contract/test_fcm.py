@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from service.sender_settings import FcmSettings
 from service.senders.base import Attachment, Button, Halted, Refused, Retry, Sent
 from service.senders.fcm import FcmSender
-from service.settings import FcmSettings
 from tests.contract.sender_suite import message
 from tests.fakes.fcm import DEVICE, FakeFcm
 from tests.fakes.provider import Fault

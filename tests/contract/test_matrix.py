@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.sender_settings import MatrixSettings
 from service.senders.base import Attachment, Button, Gone, Halted, Sent, Throttled
 from service.senders.matrix import MatrixSender
-from service.settings import MatrixSettings
 from tests.contract.rigs.matrix import MatrixRig
 from tests.contract.sender_suite import HOSTILE, UNICODE, message
 from tests.support.synapse import MESSAGES_AT_ONCE, Person, Synapse

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.sender_settings import MaxSettings
 from service.senders.base import Attachment, Button, Refused, Retry, Scope, Sent, Throttled
 from service.senders.max import MaxSender
-from service.settings import AttachmentSettings, MaxSettings
+from service.settings import AttachmentSettings
 from tests.contract.sender_suite import message, numbered_words, words_of
 from tests.fakes.files import FakeFiles
 from tests.fakes.max import TOKEN, FakeMax

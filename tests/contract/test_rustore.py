@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from service.sender_settings import RuStoreSettings
 from service.senders.base import Attachment, Button, Refused, Sent
 from service.senders.rustore import RuStoreSender
-from service.settings import RuStoreSettings
 from tests.contract.sender_suite import message
 from tests.fakes.rustore import DEVICE, PROJECT, TOKEN, FakeRuStore
 

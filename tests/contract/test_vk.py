@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.sender_settings import VkSettings
 from service.senders.base import Attachment, Button, Refused, Retry, Scope, Sent, Throttled, Unknown
 from service.senders.vk import VkSender, random_id
-from service.settings import AttachmentSettings, VkSettings
+from service.settings import AttachmentSettings
 from tests.contract.rigs.vk import error_fault
 from tests.contract.sender_suite import message
 from tests.fakes.files import FakeFiles

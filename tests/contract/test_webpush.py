@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.sender_settings import WebPushSettings
 from service.senders.base import AddressError, Attachment, Button, Refused, Sent
 from service.senders.webpush import WebPushSender
 from service.senders.webpush_keys import TEXT_MAX_BYTES, ReaderKeys, Vapid, b64, encrypt, new_pair, unb64
-from service.settings import WebPushSettings
 from tests.contract.sender_suite import message
 from tests.fakes.webpush import PRIVATE_KEY, PUBLIC_KEY, Browser, FakePushService
 

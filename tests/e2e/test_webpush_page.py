@@ -13,9 +13,9 @@ import orjson
 import pytest
 from aiohttp import web
 
+from service.sender_settings import WebPushSettings
 from service.senders.base import Button, Sent
 from service.senders.webpush import WebPushSender
-from service.settings import WebPushSettings
 from tests.contract.sender_suite import message
 from tests.fakes.webpush import PRIVATE_KEY, PUBLIC_KEY, Browser, FakePushService
 from tests.support.browser import Page, browsing

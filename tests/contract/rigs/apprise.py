@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from service.sender_settings import AppriseSettings
 from service.senders.apprise import AppriseSender
 from service.senders.base import BaseSender, Refused, Retry, Scope, Sent, Throttled, Unknown
-from service.settings import AppriseSettings
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.apprise import SECRET_PATH, FakeJsonService
 from tests.fakes.provider import Fault

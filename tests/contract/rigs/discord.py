@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import DiscordSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.discord import DiscordSender
-from service.settings import AttachmentSettings, DiscordSettings
+from service.settings import AttachmentSettings
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.discord import WEBHOOK_ID, WEBHOOK_TOKEN, FakeDiscord
 from tests.fakes.provider import Fault

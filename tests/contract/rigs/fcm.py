@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import FcmSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.fcm import FcmSender
-from service.settings import FcmSettings
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.fcm import DEVICE, FakeFcm, failure_document, pem
 from tests.fakes.provider import Fault

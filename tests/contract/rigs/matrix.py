@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import MatrixSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.matrix import MatrixSender
-from service.settings import MatrixSettings
 from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.matrix import ROOM, TOKEN, FakeMatrix
 from tests.fakes.provider import Fault

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import MattermostSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.mattermost import MattermostSender
-from service.settings import MattermostSettings
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.mattermost import HOOK, FakeMattermost
 from tests.fakes.provider import Fault

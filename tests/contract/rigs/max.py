@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import MaxSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.max import MaxSender
-from service.settings import AttachmentSettings, MaxSettings
+from service.settings import AttachmentSettings
 from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.max import TOKEN, FakeMax
 from tests.fakes.provider import Fault

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import RuStoreSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.rustore import RuStoreSender
-from service.settings import RuStoreSettings
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.rustore import DEVICE, PROJECT, TOKEN, FakeRuStore

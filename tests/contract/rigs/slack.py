@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import SlackSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.slack import SlackSender
-from service.settings import SlackSettings
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.provider import Fault
 from tests.fakes.slack import HOOK_PATH, TOKEN, FakeSlack

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import SmsSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.sms import SmsSender
-from service.settings import SmsSettings
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.sms import API_ID, LOGIN, PASSWORD, FakeSmsc, FakeSmsRu, sms_ru_number

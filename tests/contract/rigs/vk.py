@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import VkSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.vk import VkSender
-from service.settings import AttachmentSettings, VkSettings
+from service.settings import AttachmentSettings
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.provider import Fault
 from tests.fakes.vk import TOKEN, FakeVk

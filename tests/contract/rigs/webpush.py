@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from service.sender_settings import WebPushSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.webpush import WebPushSender
-from service.settings import WebPushSettings
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.webpush import PRIVATE_KEY, FakePushService, failure_document
