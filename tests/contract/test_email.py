@@ -192,7 +192,6 @@ class TestConnections:
 
         await asyncio.to_thread(run)
 
-
     async def test_a_mail_whose_end_never_left_was_not_handed_over(self, rig: EmailRig) -> None:
         async def reads_no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 hi\r\n")
@@ -200,13 +199,17 @@ class TestConnections:
                 writer.write(b"250 ok\r\n" if line else b"")
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(b"354 go on\r\n")
+            await given_up.wait()
+            writer.transport.abort()
 
+        given_up = asyncio.Event()
         server = await asyncio.start_server(reads_no_content, "127.0.0.1", 0)
         rig.timeout_seconds = 1.0
         async with FakeFiles({"a": ("text/plain", b"x" * 15_000_000)}) as files:
             msg = message(rig.address, attachments=[Attachment("document", files.url("a"))])
             port = server.sockets[0].getsockname()[1]
             outcome = await send(rig, msg, security="none", port=port, user=None, password=None)
+        given_up.set()
         server.close()
         assert isinstance(outcome, Retry), outcome
 
