@@ -129,7 +129,9 @@ def test_an_account_is_a_sender_of_its_own(
     refused = problem_of(
         call("PUT", "/v1/recipients/of-accounts", {"contacts": [contact]}), 409, "invalid_contact"
     )
-    assert refused["problems"][0]["problem"] == "WEBHOOK:audit uses the contacts of WEBHOOK; accepted: WEBHOOK"
+    assert (
+        refused["problems"][0]["problem"] == "WEBHOOK:audit uses the contacts of WEBHOOK; accepted: WEBHOOK"
+    )
 
 
 def test_a_paused_sender_keeps_its_messages_until_it_is_resumed(
