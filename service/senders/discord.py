@@ -39,6 +39,7 @@ from service.senders.parts import (
     NotSentError,
     before_the_message,
     composed,
+    fetch,
     json_of,
     seconds_of,
     send_parts,
@@ -150,7 +151,7 @@ class DiscordSender(BaseSender):
         headers, body = {"content-type": "application/json"}, payload
         if part.attachments:
             with before_the_message():
-                files = await self._files.fetch(part.attachments)
+                files = await fetch(self._files, part.attachments, deadline)
             named = {f"files[{number}]": file for number, file in enumerate(files)}
             headers["content-type"], body = multipart({"payload_json": payload.decode(), **named})
         url = f"{self._api}/webhooks/{webhook}?wait=true" + (f"&thread_id={thread}" if thread else "")

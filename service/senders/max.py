@@ -40,6 +40,7 @@ from service.senders.parts import (
     NotSentError,
     before_the_message,
     composed,
+    fetch,
     json_of,
     seconds_of,
     send_parts,
@@ -165,7 +166,7 @@ class MaxSender(BaseSender):
         return _mid(await self._call(path, body, deadline))
 
     async def _upload_all(self, attachments: Sequence[Attachment], deadline: float) -> list[dict[str, Any]]:
-        files = await self._files.fetch(attachments)
+        files = await fetch(self._files, attachments, deadline)
         return [
             await self._upload(_TYPES[attachment.kind], file, deadline)
             for attachment, file in zip(attachments, files, strict=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import orjson
 
 from service.senders.base import (
+    Attachment,
     Button,
     Gone,
     Halted,
@@ -20,11 +21,12 @@ from service.senders.base import (
     Outcome,
     Refused,
     Retry,
+    Scope,
     Sent,
     Throttled,
     Unknown,
 )
-from service.senders.files import File, FileError
+from service.senders.files import CODE, File, FileError, Files
 from service.senders.http import Answer, HttpClient, NoAnswerError, NotReachedError
 from service.senders.markup import RichText, Span, clean, length, read, split
 from service.senders.multipart import multipart
@@ -92,6 +94,16 @@ def before_the_message() -> Iterator[None]:
             raise
         reason = f"while preparing: {error.outcome.reason}"
         raise NotSentError(Retry(reason=reason, code=error.outcome.code)) from error
+
+
+async def fetch(files: Files, attachments: Sequence[Attachment], deadline: float) -> list[File]:
+    """The files of a message. Raises `FileError`, and `NotSentError` when they take too long together."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await files.fetch(attachments)
+    except TimeoutError:
+        reason = "its files were not there in time"
+        raise NotSentError(Retry(reason=reason, code=CODE, scope=Scope.ADDRESS)) from None
 
 
 async def upload(http: HttpClient, url: str, field: str, file: File, deadline: float) -> Any:

@@ -45,6 +45,7 @@ from service.senders.parts import (
     NotSentError,
     before_the_message,
     composed,
+    fetch,
     json_of,
     send_parts,
     shown,
@@ -164,7 +165,7 @@ class VkSender(BaseSender):
         return str(message_id)
 
     async def _upload_all(self, peer_id: str, attachments: Sequence[Attachment], deadline: float) -> str:
-        files = await self._files.fetch(attachments)
+        files = await fetch(self._files, attachments, deadline)
         names = [
             await (self._photo if attachment.kind == "photo" else self._document)(peer_id, file, deadline)
             for attachment, file in zip(attachments, files, strict=True)

@@ -139,6 +139,17 @@ async def test_a_file_that_cannot_be_had_stops_its_message(
     assert vk.messages == []
 
 
+async def test_a_file_that_never_comes_is_certainly_no_message(vk: FakeVk, files: FakeFiles) -> None:
+    settings = VkSettings.model_validate({"token": TOKEN, "api_url": vk.base_url})
+    hasty = VkSender(settings, AttachmentSettings(allow_private=True), timeout_seconds=0.5)
+    files.fault(Fault(ending="hang"))
+    outcome = await hasty.send(message(PEER, attachments=(Attachment("photo", files.url("a.png")),)))
+    await hasty.close()
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.scope) == ("attachment", Scope.ADDRESS)
+    assert vk.journal == []
+
+
 async def test_a_private_address_is_not_fetched(vk: FakeVk, files: FakeFiles) -> None:
     settings = VkSettings.model_validate({"token": TOKEN, "api_url": vk.base_url})
     guarded = VkSender(settings, AttachmentSettings())
