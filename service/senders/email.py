@@ -37,7 +37,7 @@ from service.senders.files import File, FileError, Files
 from service.senders.http import NoAnswerError, NotReachedError
 from service.senders.markup import RichText, clean, email_html, plain_text, read
 from service.senders.mime import Content, mail, mailbox, one_line, shown, words
-from service.senders.parts import with_links
+from service.senders.parts import composed, with_links
 from service.senders.smtp import Mail, MisconfiguredError, Server, SmtpPool, SmtpRefusedError, Stage
 from service.settings import AttachmentSettings
 
@@ -98,6 +98,8 @@ class EmailSender(BaseSender):
         if self.off_reason is None:
             self._from = check_mailbox(settings.from_address or "")
             self._domain = self._from.rpartition("@")[2]
+            self._reply_to = check_mailbox(settings.reply_to or self._from)
+            self._return_path = check_mailbox(settings.return_path or self._from)
 
     def check_address(self, address: str) -> str:
         return check_mailbox(address)
@@ -110,7 +112,7 @@ class EmailSender(BaseSender):
         return address.rpartition("@")[2]
 
     async def preview(self, message: Message) -> Sequence[str]:
-        rich = with_links(read(message.body, message.format), message.buttons)
+        (rich,) = await composed(message, _rich)
         return [f"{_subject(message, rich)}\n\n{plain_text(rich)}"]
 
     async def open(self) -> None:
@@ -121,7 +123,7 @@ class EmailSender(BaseSender):
         if self._pool is None:
             raise RuntimeError("open() was not called")
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        rich = with_links(read(message.body, message.format), message.buttons)
+        (rich,) = await composed(message, _rich)
         if not (rich.visible or message.title.strip() or message.attachments):
             return Refused(reason="nothing visible remains of the text", code="empty")
         try:
@@ -178,13 +180,13 @@ class EmailSender(BaseSender):
         images: dict[str, File] = {}
         beside = []
         for number, (attachment, file) in enumerate(zip(message.attachments, files, strict=True)):
-            if attachment.kind == "photo" and attachment.url in referred:
+            if attachment.kind == "photo" and attachment.url in referred - ids.keys():
                 ids[attachment.url] = f"{number}.{message.delivery_id}@{self._domain}"
                 images[ids[attachment.url]] = file
             else:
                 beside.append(file)
         content = Content(shown(plain_text(rich)), shown(email_html(rich, ids)), images, beside)
-        return_path = (self._settings.return_path or self._from).replace("{id}", str(message.delivery_id))
+        return_path = self._return_path.replace("{id}", str(message.delivery_id))
         return Mail(return_path, message.address, mail(dict(self._headers(message, rich)), content))
 
     def _headers(self, message: Message, rich: RichText) -> Iterator[tuple[str, str]]:
@@ -193,7 +195,7 @@ class EmailSender(BaseSender):
         yield "From", mailbox(one_line(settings.from_name or ""), self._from)
         yield "To", message.address
         if settings.reply_to:
-            yield "Reply-To", settings.reply_to
+            yield "Reply-To", self._reply_to
         yield "Subject", words(_subject(message, rich))
         yield "Message-ID", self._message_id(message)
         yield "Auto-Submitted", "auto-generated"
@@ -249,12 +251,12 @@ def check_mailbox(address: str) -> str:
         raise AddressError(f"has no valid domain; {ADDRESS_HELP}") from None
     if "." not in ascii_domain.rstrip(".") or ascii_domain.endswith(".") or ascii_domain[-1].isdecimal():
         raise AddressError(f"has no valid domain; {ADDRESS_HELP}")
-    mailbox = f"{local}@{ascii_domain}"
-    if len(local.encode()) > LOCAL_PART_MAX_BYTES or len(mailbox.encode()) > ADDRESS_MAX_BYTES:
+    canonical = f"{local}@{ascii_domain}"
+    if len(local.encode()) > LOCAL_PART_MAX_BYTES or len(canonical.encode()) > ADDRESS_MAX_BYTES:
         raise AddressError(
             f"is too long; accepted: {LOCAL_PART_MAX_BYTES} bytes before the @, {ADDRESS_MAX_BYTES} in all"
         )
-    return mailbox
+    return canonical
 
 
 def unsubscribe_headers(url: str) -> Iterator[tuple[str, str]]:
@@ -270,11 +272,7 @@ def _problems(settings: EmailSettings) -> Iterator[str]:
         yield "EMAIL_HOST is not set"
     if not settings.from_address:
         yield "EMAIL_FROM_ADDRESS is not set"
-    for name in ("from_address", "reply_to", "return_path", "default_address"):
-        try:
-            check_mailbox((getattr(settings, name) or "name@example.com").replace("{id}", "1"))
-        except AddressError as error:
-            yield f"EMAIL_{name.upper()} {error}"
+    yield from _bad_mailboxes(settings)
     if settings.user and settings.password is None:
         yield "EMAIL_PASSWORD is not set, and EMAIL_USER is"
     if settings.user and settings.security == "opportunistic":
@@ -285,9 +283,24 @@ def _problems(settings: EmailSettings) -> Iterator[str]:
         yield "EMAIL_CA_FILE is not a file"
 
 
+def _bad_mailboxes(settings: EmailSettings) -> Iterator[str]:
+    for name in ("from_address", "reply_to", "return_path", "default_address"):
+        try:
+            ours = check_mailbox(getattr(settings, name) or "name@example.com")
+        except AddressError as error:
+            yield f"EMAIL_{name.upper()} {error}"
+        else:
+            if not ours.isascii() and name != "default_address":
+                yield f"EMAIL_{name.upper()} is outside ASCII before the @; {ADDRESS_HELP}"
+
+
 def _host_name() -> str | None:
     name = socket.getfqdn()
     return name if "." in name and _HELO_NAME.fullmatch(name) else None
+
+
+def _rich(message: Message) -> list[RichText]:
+    return [with_links(read(message.body, message.format), message.buttons)]
 
 
 def _subject(message: Message, rich: RichText) -> str:

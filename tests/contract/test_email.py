@@ -246,14 +246,12 @@ class TestEnvelope:
 
 class TestHeaders:
     async def test_a_whole_mail(self, rig: EmailRig) -> None:
-        parsed = (
-            await received(rig, message(rig.address, title="Заказ"), reply_to="help@example.com")
-        ).parsed
+        parsed = (await received(rig, message(rig.address, title="Заказ"), reply_to="help@Пример.рф")).parsed
         assert parsed["From"].addresses[0].display_name == "Оповещения"
         assert parsed["From"].addresses[0].addr_spec == "no-reply@example.com"
         assert (parsed["To"], parsed["Reply-To"], parsed["Subject"]) == (
             rig.address,
-            "help@example.com",
+            "help@xn--e1afmkfd.xn--p1ai",
             "Заказ",
         )
         assert parsed["Date"].datetime.tzinfo is not None

@@ -125,6 +125,7 @@ class EmailRig(Rig):
         return {
             "EMAIL_HOST": self.make(host=None),
             "EMAIL_FROM_ADDRESS": self.make(from_address=None),
+            "EMAIL_FROM_ADDRESS is outside ASCII": self.make(from_address="анна@example.com"),
             "EMAIL_PASSWORD": self.make(password=None),
             "EMAIL_SECURITY": self.make(security="opportunistic"),
             "EMAIL_REPLY_TO": self.make(reply_to="nobody"),
