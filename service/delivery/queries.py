@@ -93,7 +93,9 @@ SELECT notification_id, NULL, 'fan_out', created_at FROM fanned
 # `suppressed` is null for a topic, whose subscribers each have a reason of their own.
 FIND_REPEATED = """
 SELECT id, dedup_key, content_hash, request_id, CASE WHEN route <> '[]' THEN (
-    SELECT d.error_code FROM delivery d WHERE d.notification_id = n.id AND d.status = 'suppressed' ORDER BY d.id LIMIT 1
+    SELECT d.error_code FROM delivery d WHERE d.notification_id = n.id AND d.status = 'suppressed'
+      AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.status <> 'suppressed')
+    ORDER BY d.id LIMIT 1
 ) END AS suppressed
 FROM notification n
 WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])

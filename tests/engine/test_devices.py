@@ -213,6 +213,28 @@ async def test_a_token_follows_the_person_who_registered_it_last(start_bench: St
     assert phones.calls == []
 
 
+async def test_a_repeat_is_answered_as_before_when_one_device_is_not_the_persons_any_more(
+    start_bench: StartBench,
+) -> None:
+    bench = await start_bench(Phones())
+    await people(bench, anna={})
+    await devices(bench, "anna", "a", "b")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    fields = {
+        "body": "x",
+        "id": "order-1",
+        "sender": "PUSH",
+        "to": {"recipient": "anna"},
+        "send_at": tomorrow,
+    }
+    first = await told(bench, **fields)
+    await bench.database.pool.execute("DELETE FROM contact WHERE address = 'b'")
+    await bench.database.pool.execute("UPDATE delivery SET send_at = now(), due_at = now(), attempt = 1")
+    await until(bench, first, a=(0, "sent"), b=(0, "suppressed"))
+    again = await told(bench, **fields)
+    assert (again.id, again.duplicate, again.suppressed) == (first.id, True, None)
+
+
 async def test_two_people_who_register_one_token_at_once_do_not_both_get_it(start_bench: StartBench) -> None:
     bench = await start_bench(Phones())
     names = [f"p{number}" for number in range(10)]
