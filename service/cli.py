@@ -128,7 +128,9 @@ def redrive(
 @keys.command("create")
 def create_key(
     name: str,
-    scope: Annotated[list[str] | None, typer.Option(help="send, read or manage; repeat for several")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="send, read, manage or devices; repeat for several")
+    ] = None,
     days: Annotated[float | None, typer.Option(help="Valid for so many days")] = None,
 ) -> None:
     """Make a key and print it; it is not kept anywhere else."""
@@ -175,6 +177,15 @@ def revoke_key(key_id: str) -> None:
         typer.echo("there is no such key in use", err=True)
         raise typer.Exit(1)
     typer.echo("revoked")
+
+
+@keys.command("webpush")
+def make_webpush_key() -> None:
+    """Print a new key pair for WEBPUSH: the private one for the settings, the public one for pages."""
+    from service.senders.webpush_keys import new_pair
+
+    private, public = new_pair()
+    typer.echo(f"WEBPUSH_PRIVATE_KEY={private}\napplicationServerKey: {public}")
 
 
 @templates.command("check")

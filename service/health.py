@@ -41,6 +41,11 @@ class Health:
         answers = await asyncio.gather(*(_ask(part.probe) for part in self._parts.values()))
         return dict(zip(self._parts, answers, strict=True))
 
+    async def part(self, name: str) -> PartHealth | None:
+        """Ask one part now. None: this process has no such part."""
+        part = self._parts.get(name)
+        return None if part is None else await _ask(part.probe)
+
     def overall(self, parts: dict[str, PartHealth]) -> Status:
         """One word for the answers of `check`."""
         if any(health.status == "down" for name, health in parts.items() if self._parts[name].required):

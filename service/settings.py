@@ -4,27 +4,41 @@ Only `cli`, `app` and tests make these objects; everything else receives the gro
 Empty variables count as unset, so that a compose file may pass them through.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 from zoneinfo import available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from service.account_settings import SenderSettings, read_accounts, variables
+from service.sender_settings import (
+    AppriseSettings,
+    ConsoleSettings,
+    DiscordSettings,
+    EmailSettings,
+    FcmSettings,
+    MatrixSettings,
+    MattermostSettings,
+    MaxSettings,
+    RuStoreSettings,
+    SlackSettings,
+    SmsSettings,
+    TelegramSettings,
+    VkSettings,
+    WebhookSettings,
+    WebPushSettings,
+)
 
 Role = Literal["api", "worker", "scheduler"]
-
-
-def _env(prefix: str) -> SettingsConfigDict:
-    return SettingsConfigDict(
-        env_prefix=prefix, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
-    )
 
 
 class ServerSettings(BaseSettings):
     """The HTTP server of this process."""
 
-    model_config = _env("SERVER_")
+    model_config = variables("SERVER_")
 
     host: str = "0.0.0.0"  # noqa: S104 - a container has to listen on its outer address
     port: int = Field(8080, ge=0, le=65535)
@@ -41,7 +55,7 @@ class ServerSettings(BaseSettings):
 class DatabaseSettings(BaseSettings):
     """Where the rows are kept; without a URL an embedded PostgreSQL is started."""
 
-    model_config = _env("DATABASE_")
+    model_config = variables("DATABASE_")
 
     url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/name")
     pool_size: int = Field(10, ge=2, le=200, description="Connections kept by one process")
@@ -52,7 +66,7 @@ class DatabaseSettings(BaseSettings):
 class RabbitSettings(BaseSettings):
     """RabbitMQ is used when `RABBITMQ_HOST` is set."""
 
-    model_config = _env("RABBITMQ_")
+    model_config = variables("RABBITMQ_")
 
     host: str | None = None
     port: int = Field(5672, ge=1, le=65535)
@@ -61,7 +75,10 @@ class RabbitSettings(BaseSettings):
     vhost: str = "/"
     queue_name: str = Field("notifications", min_length=1, max_length=200)
     events_queue_name: str = Field(
-        "notifications.domain-events", min_length=1, max_length=200, description="Events that triggers wait for"
+        "notifications.domain-events",
+        min_length=1,
+        max_length=200,
+        description="Events that triggers wait for",
     )
     prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
 
@@ -76,12 +93,15 @@ class RabbitSettings(BaseSettings):
 class KafkaSettings(BaseSettings):
     """Kafka is used when `KAFKA_BOOTSTRAP_SERVERS` is set."""
 
-    model_config = _env("KAFKA_")
+    model_config = variables("KAFKA_")
 
     bootstrap_servers: str | None = None
     topic: str = Field("notifications", min_length=1, max_length=249)
     events_topic: str = Field(
-        "notifications.domain-events", min_length=1, max_length=249, description="Events that triggers wait for"
+        "notifications.domain-events",
+        min_length=1,
+        max_length=249,
+        description="Events that triggers wait for",
     )
     group_id: str = Field("notifications-service", min_length=1)
     batch_max_records: int = Field(500, ge=1, le=10_000)
@@ -90,7 +110,7 @@ class KafkaSettings(BaseSettings):
 class LimitSettings(BaseSettings):
     """What a request may be at most; see also each sender's own limits."""
 
-    model_config = _env("LIMIT_")
+    model_config = variables("LIMIT_")
 
     title_chars: int = Field(1_000, ge=1, le=100_000)
     body_chars: int = Field(100_000, ge=1, le=10_000_000)
@@ -107,7 +127,7 @@ class LimitSettings(BaseSettings):
 class DeliverySettings(BaseSettings):
     """The delivery engine. Times are seconds."""
 
-    model_config = _env("DELIVERY_")
+    model_config = variables("DELIVERY_")
 
     lease_seconds: float = Field(60.0, gt=0, description="After this a crashed worker's rows are taken over")
     send_timeout_seconds: float = Field(20.0, gt=0, description="Hard limit of one call to a provider")
@@ -145,7 +165,7 @@ class DeliverySettings(BaseSettings):
 class AuthSettings(BaseSettings):
     """API keys are always on; JWT is on when a secret or a JWKS address is set."""
 
-    model_config = _env("")
+    model_config = variables("")
 
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     jwt_secret: SecretStr | None = Field(None, min_length=32)
@@ -155,38 +175,22 @@ class AuthSettings(BaseSettings):
     jwt_leeway_seconds: float = Field(30.0, ge=0)
 
 
-class TelegramSettings(BaseSettings):
-    """The `TG` sender is on when `TG_BOT_TOKEN` is set. A rate of 0 means no limit."""
+class AttachmentSettings(BaseSettings):
+    """Files that this service fetches itself, for providers that want the file and not its address."""
 
-    model_config = _env("TG_")
+    model_config = variables("ATTACHMENTS_")
 
-    bot_token: SecretStr | None = None
-    default_chat_id: str | None = None
-    api_url: str = "https://api.telegram.org"
-    rate: float = Field(30.0, ge=0, description="Messages a second of the bot")
-    chat_rate: float = Field(1.0, ge=0, description="Messages a second to one chat")
-    group_rate: float = Field(20.0, ge=0, description="Messages a minute to one group")
-    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
-
-
-class WebhookSettings(BaseSettings):
-    """The `WEBHOOK` sender is on when `WEBHOOK_SECRET` is set. A rate of 0 means no limit."""
-
-    model_config = _env("WEBHOOK_")
-
-    secret: SecretStr | None = Field(
-        None, description="whsec_… of Standard Webhooks; two, with a space, to rotate"
+    max_bytes: int = Field(
+        20 * 1024 * 1024, ge=1024, description="Largest files of one message together, bytes"
     )
-    default_url: str | None = None
+    timeout_seconds: float = Field(8.0, gt=0, description="Longest wait for one file")
     allow_private: bool = Field(False, description="Allow http and addresses inside the network")
-    rate: float = Field(0.0, ge=0, description="Messages a second in all")
-    concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
 
 
 class TemplateSettings(BaseSettings):
     """Templates and the process that renders them."""
 
-    model_config = _env("TEMPLATES_")
+    model_config = variables("TEMPLATES_")
 
     render_timeout_seconds: float = Field(1.0, gt=0, le=60, description="CPU time that one text may take")
     output_max_chars: int = Field(100_000, ge=1, le=10_000_000, description="Longest text")
@@ -210,7 +214,7 @@ class TemplateSettings(BaseSettings):
 class TriggerSettings(BaseSettings):
     """Triggers and their clock, which looks once a second."""
 
-    model_config = _env("TRIGGERS_")
+    model_config = variables("TRIGGERS_")
 
     ahead_seconds: float = Field(2.0, ge=1, le=60, description="What is due so soon is read")
     ahead_rows: int = Field(2_000, ge=1, le=50_000, description="Most due occurrences read at a time")
@@ -218,7 +222,9 @@ class TriggerSettings(BaseSettings):
     resend_seconds: float = Field(
         10.0, ge=1, description="An occurrence that was due and not fired is asked for again after this"
     )
-    catch_up_runs: int = Field(20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step")
+    catch_up_runs: int = Field(
+        20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step"
+    )
     retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (60, 300, 1800)
     run_retention_days: float = Field(90.0, gt=0, description="The history of runs is kept so long")
     event_retention_days: float = Field(
@@ -241,7 +247,7 @@ class TriggerSettings(BaseSettings):
 class AudienceSettings(BaseSettings):
     """What counts for recipients who say nothing else."""
 
-    model_config = _env("AUDIENCE_")
+    model_config = variables("AUDIENCE_")
 
     time_zone: str = Field("UTC", description="Time zone, as Europe/Moscow")
     locale: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")
@@ -254,6 +260,12 @@ class AudienceSettings(BaseSettings):
         (), description="Categories that pass quiet hours and a mute of everything"
     )
     import_max_bytes: int = Field(1024 * 1024 * 1024, ge=1024, description="Largest import")
+    devices_max: int = Field(
+        20,
+        ge=1,
+        le=1_000,
+        description="Devices of one recipient; one more replaces a dead one, or the last unseen",
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -271,11 +283,14 @@ class AudienceSettings(BaseSettings):
 class MailingSettings(BaseSettings):
     """How mailings are walked and watched."""
 
-    model_config = _env("MAILINGS_")
+    model_config = variables("MAILINGS_")
 
     rows_ahead: int = Field(2_000, ge=10, le=100_000, description="Deliveries made ahead of the senders")
     rows_later: int = Field(
-        20_000, ge=10, le=1_000_000, description="Deliveries that wait for a time of their own, as quiet hours"
+        20_000,
+        ge=10,
+        le=1_000_000,
+        description="Deliveries that wait for a time of their own, as quiet hours",
     )
     batch_people: int = Field(500, ge=10, le=5_000, description="Deliveries made in one transaction")
     poll_seconds: float = Field(5.0, gt=0, description="Longest wait before mailings are looked at again")
@@ -283,33 +298,30 @@ class MailingSettings(BaseSettings):
         2.0, gt=0, le=60, description="How far ahead slots of a mailing's own rate are given out"
     )
     stream_seconds: float = Field(1.0, gt=0, description="Pause between two looks of a progress stream")
-    heartbeat_seconds: float = Field(15.0, gt=0, description="A progress stream says something at least so often")
+    heartbeat_seconds: float = Field(
+        15.0, gt=0, description="A progress stream says something at least so often"
+    )
 
 
 class LinkSettings(BaseSettings):
     """Signed links, as those to unsubscribe."""
 
-    model_config = _env("LINKS_")
+    model_config = variables("LINKS_")
 
     secret: SecretStr | None = Field(
         None,
         min_length=32,
         description="Signs links; unset: made at the first start and kept in the database",
     )
-
-
-class ConsoleSettings(BaseSettings):
-    """The `CONSOLE` sender prints to standard output."""
-
-    model_config = _env("CONSOLE_")
-
-    enabled: bool = True
+    start_days: float = Field(
+        7.0, gt=0, le=3_650, description="How long a link is good by which a person comes to a bot, days"
+    )
 
 
 class ProcessSettings(BaseSettings):
     """What this process does, and how it speaks."""
 
-    model_config = _env("")
+    model_config = variables("")
 
     roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "scheduler")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -324,7 +336,7 @@ class ProcessSettings(BaseSettings):
 class Settings(BaseSettings):
     """All groups; each reads its own variables."""
 
-    model_config = _env("")
+    model_config = variables("")
 
     process: ProcessSettings = Field(default_factory=ProcessSettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
@@ -336,9 +348,45 @@ class Settings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     telegram: TelegramSettings = Field(default_factory=TelegramSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
+    vk: VkSettings = Field(default_factory=VkSettings)
+    max: MaxSettings = Field(default_factory=MaxSettings)
+    slack: SlackSettings = Field(default_factory=SlackSettings)
+    discord: DiscordSettings = Field(default_factory=DiscordSettings)
+    mattermost: MattermostSettings = Field(default_factory=MattermostSettings)
+    attachments: AttachmentSettings = Field(default_factory=AttachmentSettings)
+    rustore: RuStoreSettings = Field(default_factory=RuStoreSettings)
+    fcm: FcmSettings = Field(default_factory=FcmSettings)
+    webpush: WebPushSettings = Field(default_factory=WebPushSettings)
+    email: EmailSettings = Field(default_factory=EmailSettings)
+    matrix: MatrixSettings = Field(default_factory=MatrixSettings)
+    sms: SmsSettings = Field(default_factory=SmsSettings)
+    apprise: AppriseSettings = Field(default_factory=AppriseSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     mailings: MailingSettings = Field(default_factory=MailingSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
+
+    _accounts: dict[str, SenderSettings] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _read_accounts(self) -> Self:
+        self._accounts = read_accounts(type(group) for _, group in self._sender_groups())
+        return self
+
+    def for_account(self, name: str) -> "Settings":
+        """All settings, those of its sender being the ones of this account, as `TG:alerts`."""
+        account = self._accounts[name]
+        field = next(field for field, group in self._sender_groups() if type(group) is type(account))
+        return self.model_copy(update={field: account})
+
+    def accounts_of(self, sender: str) -> list[str]:
+        """The further accounts of a sender, as `TG:alerts`."""
+        return sorted(name for name in self._accounts if name.partition(":")[0] == sender)
+
+    def _sender_groups(self) -> Iterator[tuple[str, SenderSettings]]:
+        for name in type(self).model_fields:
+            group = getattr(self, name)
+            if isinstance(group, SenderSettings):
+                yield name, group

@@ -5,11 +5,12 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """One right. None includes another."""
+    """One right. None includes another, but who manages may register devices too."""
 
     SEND = "send"
     READ = "read"
     MANAGE = "manage"
+    DEVICES = "devices"
 
 
 ALL_SCOPES = frozenset(Scope)
@@ -21,3 +22,5 @@ class Principal:
 
     name: str
     scopes: frozenset[Scope]
+    subject: str | None = None
+    """Whom a token was made for (its `sub`, or nothing); None: it is a key, which is nobody's in particular."""

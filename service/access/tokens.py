@@ -117,7 +117,8 @@ class Tokens:
             )
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"the token is not valid: {error}") from None
-        return Principal(f"jwt:{claims.get('sub', '')}", _scopes(claims))
+        subject = claims.get("sub", "")
+        return Principal(f"jwt:{subject}", _scopes(claims), subject)
 
     async def _key_for(self, token: str) -> tuple[str, Any]:
         if len(token) > _TOKEN_MAX_CHARS:

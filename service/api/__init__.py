@@ -11,8 +11,11 @@ from starlette.types import Lifespan
 from service.api import (
     acknowledge,
     audit,
+    callbacks_max,
+    callbacks_vk,
     contacts,
     deliveries,
+    devices,
     events,
     keys,
     mailing_forecast,
@@ -23,6 +26,7 @@ from service.api import (
     recipients_import,
     rejections,
     senders,
+    start_links,
     templates,
     topics,
     triggers,
@@ -62,6 +66,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             recipients_import,
             recipients,
             contacts,
+            devices,
+            start_links,
             topics,
             events,
             triggers,
@@ -74,6 +80,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             app.include_router(resource.router, prefix="/v1")
         app.include_router(unsubscribe.router)
         app.include_router(acknowledge.router)
+        app.include_router(callbacks_vk.router)
+        app.include_router(callbacks_max.router)
     app.include_router(observing.router)
     app.add_middleware(
         Gate,

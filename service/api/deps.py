@@ -14,6 +14,7 @@ from service.access.authenticate import Authenticator
 from service.access.keys import ApiKeys
 from service.access.links import Links
 from service.access.principal import Principal, Scope
+from service.audience.devices import Devices
 from service.audience.recipients import Recipients
 from service.audience.topics import Topics
 from service.content.checking import Checker
@@ -83,6 +84,10 @@ class ApiDeps:
         return Recipients(self.database)
 
     @cached_property
+    def devices(self) -> Devices:
+        return Devices(self.database, most=self.settings.audience.devices_max)
+
+    @cached_property
     def topics(self) -> Topics:
         return Topics(self.database)
 
@@ -121,7 +126,16 @@ async def _manager(request: Request) -> Principal:
     return caller_of(request.scope, Scope.MANAGE)
 
 
+async def _registrar(request: Request) -> Principal:
+    """Who may register devices: a manager's right includes it, since devices are contacts."""
+    try:
+        return caller_of(request.scope, Scope.MANAGE)
+    except MissingScope:
+        return caller_of(request.scope, Scope.DEVICES)
+
+
 Deps = Annotated[ApiDeps, Depends(_deps)]
 Producer = Annotated[Principal, Depends(_producer)]
 Manager = Annotated[Principal, Depends(_manager)]
+Registrar = Annotated[Principal, Depends(_registrar)]
 reading = Depends(_reader)

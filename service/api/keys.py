@@ -64,8 +64,8 @@ class NewKeyView(KeyView):
     responses=documented(BodyTooLarge, UnsupportedMediaType, InvalidRequest),
 )
 async def create_key(deps: Deps, caller: Manager, body: KeyRequest) -> NewKeyView:
-    """Nobody can hand out a scope they do not have."""
-    if beyond := set(body.scopes) - caller.scopes:
+    """Nobody can hand out a scope they do not have; who manages has what `devices` allows."""
+    if beyond := set(body.scopes) - caller.scopes - {Scope.DEVICES}:
         raise MissingScope(f"you lack {', '.join(sorted(beyond))} yourself")
     async with deps.audit.entry(caller, "key.create", name=body.name, scopes=sorted(body.scopes)) as done:
         made = await deps.keys.create(body.name, body.scopes, body.expires_at)

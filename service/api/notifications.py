@@ -31,6 +31,7 @@ from service.delivery.intake import Accepted, Refusal, Submission
 from service.delivery.jobs import content_of
 from service.delivery.listing import NotificationFilter, Row, load_json
 from service.delivery.planning import Plan
+from service.delivery.rows import route_rows
 from service.errors import (
     BodyTooLarge,
     DomainError,
@@ -88,7 +89,9 @@ class Preview(BaseModel):
 class Explanation(BaseModel):
     """What would happen to a notification. Nothing was sent or stored."""
 
-    route: list[Hop] = Field(description="The chain: the next link is used when one fails for good")
+    route: list[Hop] = Field(
+        description="The chain: the next sender is used when one fails for good, at each device where it has several"
+    )
     priority: Priority
     send_at: datetime | None = Field(description="null: at once; quiet hours put it off")
     suppressed: str | None = Field(description="Why its recipient would not get it")
@@ -221,7 +224,7 @@ async def explain_notification(request: Request, deps: Deps, _caller: Producer) 
     if isinstance(planned, Refusal):
         raise error_of(planned)
     return Explanation(
-        route=[Hop(sender=h.sender, address=h.address, spacing_seconds=h.spacing) for h in planned.route],
+        route=_route(route_rows(planned)),
         priority=notification.priority,
         send_at=planned.send_at or notification.send_at,
         suppressed=None if planned.suppressed is None else planned.suppressed.code,
@@ -325,7 +328,8 @@ async def previews_of(deps: ApiDeps, notification: NotificationRequest, planned:
     content = content_of(notification, planned.template_version)
     states = await deps.operations.sender_states()
     previews = []
-    for hop in () if planned.suppressed else planned.route:
+    hops = [] if planned.suppressed else [device for hop in planned.route for device in hop.devices]
+    for hop in hops:
         plain = Message(
             _NOBODY,
             0,
@@ -385,7 +389,7 @@ def _fields(row: Row) -> dict[str, Any]:
 
 
 def _route(stored: Sequence[Any]) -> list[Hop]:
+    hops = [hop for link in stored for hop in (link if isinstance(link[0], list) else [link])]
     return [
-        Hop(sender=sender, address=address, spacing_seconds=spacing)
-        for sender, address, spacing, *_ in stored
+        Hop(sender=sender, address=address, spacing_seconds=spacing) for sender, address, spacing, *_ in hops
     ]

@@ -51,6 +51,15 @@ ExternalId = Annotated[
 router = APIRouter(prefix="/recipients", tags=["recipients"])
 
 
+class DeviceInfo(BaseModel):
+    """What an app said of the device that it registered."""
+
+    platform: str | None
+    app: str | None
+    name: str | None
+    seen_at: datetime = Field(description="When the app was last heard of")
+
+
 class ContactView(BaseModel):
     """A person's address for one sender."""
 
@@ -60,6 +69,7 @@ class ContactView(BaseModel):
     active: bool
     inactive_reason: str | None = Field(description="Why nothing is sent there")
     inactive_at: datetime | None
+    device: DeviceInfo | None = Field(description="Where an app registered it")
 
 
 class MuteView(BaseModel):
@@ -250,6 +260,8 @@ def address_check(senders: Mapping[str, BaseSender]) -> CheckAddress:
     def check(sender: str, address: str) -> str:
         if sender not in senders:
             raise ValueError(f"{sender!r} is not a sender; accepted: {', '.join(senders)}")
+        if (shared := senders[sender].contacts_name) != sender:
+            raise ValueError(f"{sender} uses the contacts of {shared}; accepted: {shared}")
         return senders[sender].check_address(address)
 
     return check

@@ -1,5 +1,6 @@
 """`/v1/senders`: what each channel can do and whether it works; test, pause, resume."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from service.delivery.listing import QueueState
 from service.delivery.planning import Refusal
 from service.delivery.states import SenderStatus
 from service.errors import BodyTooLarge, InvalidRequest, NotAccepted, NotFound, UnsupportedMediaType
+from service.health import PartHealth
 from service.senders.base import BaseSender
 
 Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -36,13 +38,15 @@ class CapabilitiesView(BaseModel):
     attachments: list[str]
     ordered: bool = Field(description="Messages to one address arrive in the order of acceptance")
     deduplicates: bool = Field(description="The provider itself drops a repeat")
+    devices: bool = Field(description="An address is one of a person's devices, registered by an app")
+    shared_addresses: bool = Field(description="All accounts use the contacts of the plain name")
 
 
 class LimitsView(BaseModel):
     """What the provider allows the account; null: no limit."""
 
     rate: float | None = Field(description="Messages a second")
-    concurrency: int | None = Field(description="Calls under way at once")
+    concurrency: int | None = Field(description="Calls under way at once; null: as the service's default")
 
 
 class QueueView(BaseModel):
@@ -53,19 +57,38 @@ class QueueView(BaseModel):
     oldest_due_at: datetime | None
 
 
-class SenderView(BaseModel):
-    """One channel and its account."""
+class PacingView(BaseModel):
+    """When the account may call its provider again; one budget for all processes."""
 
-    name: str
+    next_at: datetime | None = Field(description="null: at once")
+
+
+class HealthView(BaseModel):
+    """How this process finds it; the same as in `/health/ready`."""
+
+    status: Literal["ok", "degraded", "down"]
+    detail: str
+
+
+class SenderView(BaseModel):
+    """One account of a channel."""
+
+    name: str = Field(description="As `TG`, or `TG:alerts`")
+    channel: str = Field(description="The plain name, which is the default account: `TG`")
+    account: str | None = Field(description="As `alerts`; null: the default account")
     state: Literal["works", "paused", "halted", "off"] = Field(
         description="off: it lacks a setting; paused: by a person; halted: its provider refuses the account"
     )
     reason: str | None = Field(description="Why it does not work")
     since: datetime | None
-    default_address: str | None = Field(description="Where messages without `to` go")
+    default_address: str | None = Field(
+        description="Where messages without `to` go; null: nowhere, or the channel's addresses are secrets"
+    )
     capabilities: CapabilitiesView
     limits: LimitsView
     queue: QueueView
+    pacing: PacingView
+    health: HealthView | None = Field(description="null: it is off")
 
 
 class TestSend(BaseModel):
@@ -88,7 +111,7 @@ class Pause(BaseModel):
 
 @router.get("", summary="List senders", dependencies=[reading], responses=documented(InvalidRequest))
 async def list_senders(deps: Deps) -> Page[SenderView]:
-    """All of them, those that are off too."""
+    """Every channel and each of its accounts, those that are off too."""
     return Page(items=await _views(deps, list(deps.senders)), next=None)
 
 
@@ -148,18 +171,25 @@ def _find(deps: ApiDeps, name: str) -> BaseSender:
 async def _views(deps: ApiDeps, names: list[str]) -> list[SenderView]:
     states = await deps.operations.sender_states()
     queues = await deps.listing.queues(names)
-    return [_view(deps.senders[name], states.get(name), queues[name]) for name in names]
+    found = await asyncio.gather(*(deps.health.part(f"sender {name}") for name in names))
+    health = dict(zip(names, found, strict=True))
+    return [_view(deps.senders[name], states.get(name), queues[name], health[name]) for name in names]
 
 
-def _view(sender: BaseSender, status: SenderStatus | None, queue: QueueState) -> SenderView:
+def _view(
+    sender: BaseSender, status: SenderStatus | None, queue: QueueState, health: PartHealth | None
+) -> SenderView:
     can, limits = sender.capabilities, sender.limits
     state, reason, since = _state(sender, status)
+    channel, _, account = sender.name.partition(":")
     return SenderView(
         name=sender.name,
+        channel=channel,
+        account=account or None,
         state=state,
         reason=reason,
         since=since,
-        default_address=sender.default_address,
+        default_address=None if can.secret_addresses else sender.default_address,
         capabilities=CapabilitiesView(
             formats=sorted(can.formats),
             max_length=can.max_length,
@@ -169,9 +199,13 @@ def _view(sender: BaseSender, status: SenderStatus | None, queue: QueueState) ->
             attachments=sorted(can.attachments),
             ordered=can.ordered,
             deduplicates=can.deduplicates,
+            devices=can.devices,
+            shared_addresses=can.shared_addresses,
         ),
         limits=LimitsView(rate=limits.rate, concurrency=limits.concurrency),
         queue=QueueView(waiting=queue.waiting, sending=queue.sending, oldest_due_at=queue.oldest_due_at),
+        pacing=PacingView(next_at=queue.next_at),
+        health=None if health is None else HealthView(status=health.status, detail=health.detail),
     )
 
 

@@ -34,9 +34,14 @@ async def deactivate(connection: Connection, contact_ids: Sequence[int], reasons
     await connection.execute(queries.DEACTIVATE, contact_ids, reasons)
 
 
-async def revive(connection: Connection, sender: str, address: str) -> None:
-    """That address gave a sign of life: every contact with it is active again."""
-    await connection.execute(queries.REVIVE, sender, address)
+async def revive(connection: Connection, sender: str, *addresses: str) -> None:
+    """These addresses gave a sign of life: every contact with one of them is active again."""
+    await connection.execute(queries.REVIVE, sender, addresses)
+
+
+async def silence(connection: Connection, sender: str, *addresses: str, reason: str) -> None:
+    """These addresses want no messages: every contact with one of them is inactive, until it is revived."""
+    await connection.execute(queries.SILENCE, sender, addresses, reason)
 
 
 def person_of(row: Any) -> Person:

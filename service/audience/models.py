@@ -62,7 +62,11 @@ class Recipient(SQLModel, table=True):
 
 
 class Contact(SQLModel, table=True):
-    """A recipient's address for one sender; `position` is their order of preference, from 0."""
+    """A recipient's address for one sender; `position` is their order of preference, from 0.
+
+    With `seen_at` it is a device that an app registered, and last heard of then: its address, the push
+    token, is that of no other recipient's device.
+    """
 
     __tablename__ = "contact"
     __table_args__ = (
@@ -70,7 +74,18 @@ class Contact(SQLModel, table=True):
         CheckConstraint(
             "active = (inactive_at IS NULL) AND active = (inactive_reason IS NULL)", name="contact_inactive"
         ),
+        CheckConstraint(
+            "seen_at IS NOT NULL OR (platform IS NULL AND app IS NULL AND device_name IS NULL)",
+            name="contact_device",
+        ),
         Index("contact_address", "address", "sender"),
+        Index(
+            "contact_device_once",
+            "address",
+            "sender",
+            unique=True,
+            postgresql_where=text("seen_at IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(
@@ -83,6 +98,10 @@ class Contact(SQLModel, table=True):
     active: bool = Field(default=True, nullable=False)
     inactive_reason: str | None = Field(default=None, sa_column=Column(Text))
     inactive_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    platform: str | None = Field(default=None, sa_column=Column(Text))
+    app: str | None = Field(default=None, sa_column=Column(Text))
+    device_name: str | None = Field(default=None, sa_column=Column(Text))
+    seen_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class Topic(SQLModel, table=True):

@@ -66,3 +66,7 @@ class Person:
     muted: bool
     mutes: frozenset[tuple[str | None, str | None]]
     quiet: QuietHours | None
+
+    def is_reached_at(self, sender: str, address: str) -> bool:
+        """Whether that is an active contact of theirs."""
+        return any((c.sender, c.address, c.active) == (sender, address, True) for c in self.contacts)

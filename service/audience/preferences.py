@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from service.audience.people import Person, QuietHours
+from service.contract.fields import channel_of
 
 MUTED = "muted"
 CATEGORY_MUTED = "category_muted"
@@ -31,16 +32,17 @@ def suppression(person: Person, *, sender: str, category: str | None, critical: 
     """Why this person must not get this through this sender, as a key of `SUPPRESSIONS`; None: they may.
 
     What is critical passes "mute everything", which is said without thinking of it, but not a mute of that
-    very category or sender.
+    very category or sender. A mute of a channel's plain name is one of all its accounts.
     """
     if person.muted and not critical:
         return MUTED
     if category is not None and (category, None) in person.mutes:
         return CATEGORY_MUTED
-    if (None, sender) in person.mutes:
-        return SENDER_MUTED
-    if category is not None and (category, sender) in person.mutes:
-        return CATEGORY_SENDER_MUTED
+    for name in (sender, channel_of(sender)):
+        if (None, name) in person.mutes:
+            return SENDER_MUTED
+        if category is not None and (category, name) in person.mutes:
+            return CATEGORY_SENDER_MUTED
     return None
 
 

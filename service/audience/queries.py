@@ -38,7 +38,19 @@ WHERE c.id = g.id AND c.active
 """
 REVIVE = """
 UPDATE contact SET active = true, inactive_at = NULL, inactive_reason = NULL
-WHERE address = $2 AND sender = $1 AND NOT active
+WHERE address = ANY($2::text[]) AND sender = $1 AND NOT active
+"""
+SILENCE = """
+UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $3
+WHERE address = ANY($2::text[]) AND sender = $1 AND active
+"""
+LINK = """
+INSERT INTO contact (recipient_id, sender, address, position, active)
+SELECT r.id, $2, $3, (SELECT least(coalesce(max(position) + 1, 0), 32767) FROM contact WHERE recipient_id = r.id), true
+FROM recipient r WHERE r.id = $1
+ON CONFLICT (recipient_id, sender, address)
+DO UPDATE SET active = true, inactive_at = NULL, inactive_reason = NULL
+RETURNING id
 """
 
 # What is known of each chosen person, for people to read.
@@ -48,7 +60,9 @@ SELECT r.id, r.external_id, r.name, r.locale, r.zone, r.attributes, r.muted, r.q
 FROM {chosen} r
 CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_object('id', id, 'sender', sender, 'address', address, 'active', active,
-        'inactive_reason', inactive_reason, 'inactive_at', inactive_at) ORDER BY position, id), '[]') AS contacts
+        'inactive_reason', inactive_reason, 'inactive_at', inactive_at, 'device', CASE WHEN seen_at IS NOT NULL
+            THEN json_build_object('platform', platform, 'app', app, 'name', device_name, 'seen_at', seen_at) END
+        ) ORDER BY position, id), '[]') AS contacts
     FROM contact WHERE recipient_id = r.id) c
 CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_object('category', category, 'sender', sender) ORDER BY id), '[]') AS mutes
@@ -99,7 +113,7 @@ LOCK = "SELECT id FROM recipient WHERE external_id = ANY($1::text[]) ORDER BY ex
 # A statement of its own after LOCK, so that it sees what the lock waited for.
 READ = """
 SELECT r.*,
-    (SELECT coalesce(json_agg(json_build_array(id, sender, address, position, active)), '[]')
+    (SELECT coalesce(json_agg(json_build_array(id, sender, address, position, active, seen_at IS NOT NULL)), '[]')
         FROM contact WHERE recipient_id = r.id) AS contacts,
     (SELECT coalesce(json_agg(json_build_array(category, sender)), '[]') FROM mute WHERE recipient_id = r.id) AS mutes
 FROM recipient r WHERE external_id = ANY($1::text[])
@@ -164,6 +178,53 @@ ACTIVATE_CONTACT = _ONE_CONTACT.format(
 DEACTIVATE_CONTACT = _ONE_CONTACT.format(
     change="UPDATE contact SET active = false, inactive_at = coalesce(inactive_at, now()), inactive_reason = $3"
 )
+
+DEVICES = """
+SELECT * FROM contact
+WHERE recipient_id = (SELECT id FROM recipient WHERE external_id = $1) AND seen_at IS NOT NULL
+ORDER BY seen_at DESC, id DESC
+"""
+# What most calls are: an app that says again what is known. No row: something is new.
+SEEN = """
+UPDATE contact SET seen_at = now()
+WHERE recipient_id = (SELECT id FROM recipient WHERE external_id = $1) AND sender = $2 AND address = $3 AND active
+    AND seen_at IS NOT NULL AND (platform, app, device_name) IS NOT DISTINCT FROM ($4::text, $5::text, $6::text)
+RETURNING *
+"""
+# Whoever registers one token at the same time waits here, before their statements see anything.
+LOCK_ADDRESS = "SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))"
+# What else has that address, whosever it is: a token leads to one device of one person. $4 is that device, or null
+# for whichever of this recipient's has the token.
+TAKE_ADDRESS = "DELETE FROM contact WHERE address = $2 AND sender = $1 AND (recipient_id <> $3 OR id <> $4)"
+REGISTER = """
+INSERT INTO contact (recipient_id, sender, address, position, active, platform, app, device_name, seen_at)
+SELECT $1, $2, $3, (SELECT least(coalesce(max(position) + 1, 0), 32767) FROM contact WHERE recipient_id = $1), true,
+    $4, $5, $6, now()
+ON CONFLICT (recipient_id, sender, address)
+DO UPDATE SET active = true, inactive_at = NULL, inactive_reason = NULL,
+    platform = excluded.platform, app = excluded.app, device_name = excluded.device_name, seen_at = excluded.seen_at
+RETURNING *, xmax = 0 AS created
+"""
+# The dead ones first, then those that were seen longest ago.
+MAKE_ROOM = """
+DELETE FROM contact WHERE id IN (
+    SELECT id FROM contact WHERE recipient_id = $1 AND seen_at IS NOT NULL
+    ORDER BY active DESC, seen_at DESC, id DESC OFFSET $2)
+"""
+FIND_DEVICE = """
+SELECT recipient_id, sender, address FROM contact
+WHERE id = $2 AND recipient_id = (SELECT id FROM recipient WHERE external_id = $1) AND seen_at IS NOT NULL
+"""
+ROTATE = """
+UPDATE contact SET address = $2, active = true, inactive_at = NULL, inactive_reason = NULL,
+    platform = $3, app = $4, device_name = $5, seen_at = now()
+WHERE id = $1
+RETURNING *
+"""
+REMOVE_DEVICE = """
+DELETE FROM contact WHERE id = $2 AND seen_at IS NOT NULL
+    AND recipient_id = (SELECT id FROM recipient WHERE external_id = $1) RETURNING id
+"""
 
 INSERT_TOPIC = """
 INSERT INTO topic (name, title, created_at) VALUES ($1, $2, now())

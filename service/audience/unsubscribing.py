@@ -1,6 +1,5 @@
 """Leaving by a link: what it stops, doing it, taking it back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -10,11 +9,6 @@ from service.db.database import Connection
 
 LINK_PURPOSE = "unsubscribe"
 """What such links are signed for, and the beginning of their path."""
-
-
-def unsubscribe_headers(url: str) -> Mapping[str, str]:
-    """The headers of an e-mail that its reader's program makes a button of (RFC 8058)."""
-    return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class _Contact(NamedTuple):
     address: str
     position: int
     active: bool
+    is_device: bool
 
 
 _COLUMNS = {
@@ -126,7 +127,10 @@ def _compare_lists(
 def _compare_contacts(
     changes: _Changes, recipient_id: int, profile: Profile, stored: Sequence[_Contact]
 ) -> bool:
-    """A contact that stays keeps its id, and its state unless the profile says otherwise."""
+    """A contact that stays keeps its id, and its state unless the profile says otherwise.
+
+    Devices stay, named or not: apps register them, and whoever writes profiles need not know of them.
+    """
     before = {(contact.sender, contact.address): contact for contact in stored}
     wanted: dict[tuple[str, str], bool | None] = {}
     for contact in profile.contacts:
@@ -138,7 +142,7 @@ def _compare_contacts(
             new.append((recipient_id, *key, position, said is not False))
         elif (state := (position, known.active if said is None else said)) != (known.position, known.active):
             kept.append((known.id, *state))
-    gone = [contact.id for contact in before.values()]
+    gone = [contact.id for contact in before.values() if not contact.is_device]
     changes.kept_contacts += kept
     changes.new_contacts += new
     changes.gone_contacts += gone

@@ -10,7 +10,7 @@ import orjson
 
 from service.content import queries
 from service.contract import FieldProblem
-from service.contract.fields import RFC_3339
+from service.contract.fields import RFC_3339, channel_of
 from service.db.database import Connection
 
 ParamType = Literal["string", "integer", "number", "boolean", "datetime", "date", "money", "list", "object"]
@@ -106,12 +106,12 @@ def choose(version: TemplateVersion, locale: str, sender: str) -> Variant:
     """The variant for a person and a sender.
 
     The locale itself, then without its region and script, then the template's default; within each
-    the sender's own variant first. Raises `LookupError` when the default locale has no variant for
+    the sender's own variant first, then that of its plain name. Raises `LookupError` when the default locale has no variant for
     that sender, which no saved version lacks.
     """
     for tag in (*_fallbacks(locale), *_fallbacks(version.default_locale)):
         found = [variant for variant in version.variants if variant.locale.lower() == tag]
-        for name in (sender, None):
+        for name in (sender, channel_of(sender), None):
             for variant in found:
                 if variant.sender == name:
                     return variant

@@ -71,3 +71,8 @@ LocaleTag = Annotated[
     Field(max_length=LOCALE_MAX_CHARS, pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"),
 ]
 Link = Annotated[str, Field(max_length=URL_MAX_CHARS, pattern=HTTPS)]
+
+
+def channel_of(sender: str) -> str:
+    """The plain name of a sender, which is its default account: `TG` of `TG:alerts`."""
+    return sender.partition(":")[0]

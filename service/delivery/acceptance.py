@@ -163,7 +163,8 @@ class Acceptance:
             {
                 entry.first_hop.sender
                 for entry in batch
-                if (row := made.get(entry.id)) is not None and row["status"] == "queued"
+                if (row := made.get(entry.id)) is not None
+                and (row["status"] == "queued" or entry.first_hop.others)
             }
         )
 

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, cast
 
+from service.account_settings import in_words_of
 from service.audience.people import QuietHours
 from service.audience.preferences import silent_until
 from service.delivery.jobs import Job, Pause, Verdict, address_bucket
@@ -16,7 +17,7 @@ from service.delivery.metrics import Metrics
 from service.delivery.planning import Suppressed
 from service.delivery.retry import judge
 from service.delivery.wording import Wording
-from service.senders.base import BaseSender, Message, NotSent, Outcome, Retry, Unknown
+from service.senders.base import BaseSender, Message, NotSent, Outcome, Retry, Sent, Unknown
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class Attempts:
     async def _call(self, job: Job, message: Message) -> Outcome:
         task = self._calls.begin()
         try:
-            return await self._sender.send(message)
+            return self._in_own_words(await self._sender.send(message))
         except asyncio.CancelledError:
             if self._calls.ended(task):
                 reason, code = f"no answer within {self._limit_seconds:g} s", "timeout"
@@ -153,6 +154,11 @@ class Attempts:
         finally:
             self._calls.end(task)
         return Unknown(reason=reason, code=code, parts=job.parts_done)
+
+    def _in_own_words(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Sent):
+            return outcome
+        return replace(outcome, reason=in_words_of(self._sender.name, outcome.reason))
 
     def _judge(self, job: Job, outcome: Outcome) -> Verdict:
         return judge(

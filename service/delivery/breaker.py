@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.senders.base import Outcome, Retry, Unknown
+from service.senders.base import Outcome, Retry, Scope, Unknown
 
 TRIP_AFTER = 8
 """So many sick calls in a row, without a healthy one between, open the circuit."""
@@ -28,7 +28,7 @@ class Breaker:
 
     def record(self, outcome: Outcome, *, began: float, now: float) -> float | None:
         """Take note of a call. Returns how long to pause when it opens the circuit."""
-        if not isinstance(outcome, Retry | Unknown):
+        if not _is_sick(outcome):
             self.sick = self.trips = 0
             return None
         if began < self.tripped_at:
@@ -40,3 +40,7 @@ class Breaker:
         self.sick = 0
         self.tripped_at = now
         return min(FIRST_PAUSE_SECONDS * 2.0 ** (self.trips - 1), LONGEST_PAUSE_SECONDS)
+
+
+def _is_sick(outcome: Outcome) -> bool:
+    return isinstance(outcome, Unknown) or (isinstance(outcome, Retry) and outcome.scope is Scope.ACCOUNT)

@@ -68,6 +68,7 @@ class Engine:
             database,
             settings,
             transports=transports,
+            sharing=[name for name, sender in senders.items() if sender.contacts_name != name],
             metrics=metrics,
             on_outbox=self._look_at_outbox,
             on_fan_out=self._look_at_fan_out,

@@ -50,29 +50,43 @@ WHERE d.id = c.id
 RETURNING d.id, d.status
 """
 
-# What was sent and not acknowledged in time goes to the next sender of its chain as well.
+# What was sent and not acknowledged in time goes to the next sender of its chain as well; so does what failed at
+# every one of several devices. Those are looked at when each of them failed: the last to do so sees the others.
+# One process at a time (ESCALATION_LOCK), since two devices of a person could be seen by two.
 _ESCALATE = """
 WITH due AS (
-    SELECT id, notification_id, position, priority, hold_unknown, expires_at, recipient_id, facts FROM delivery
-    WHERE escalate_at <= now() ORDER BY escalate_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT id, notification_id, position, status, priority, hold_unknown, expires_at, acknowledged_at, recipient_id, facts
+    FROM delivery WHERE escalate_at <= now() ORDER BY escalate_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), done AS (
     UPDATE delivery d SET escalate_at = NULL FROM due WHERE d.id = due.id
+), rising AS (
+    SELECT DISTINCT ON (notification_id, recipient_id) * FROM due
+    WHERE acknowledged_at IS NULL AND coalesce(expires_at > now(), true) AND NOT EXISTS (
+        SELECT 1 FROM delivery l WHERE l.notification_id = due.notification_id
+          AND l.recipient_id IS NOT DISTINCT FROM due.recipient_id
+          AND (l.position > due.position
+            OR l.position = due.position AND due.status <> 'sent' AND l.status NOT IN ('failed', 'suppressed')))
+    ORDER BY notification_id, recipient_id, id
 ), made AS (
     INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
         pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases, recipient_id, facts)
-    SELECT due.notification_id, due.position + 1, hop ->> 0, hop ->> 1, due.priority, 'queued', due.hold_unknown,
-        (hop ->> 2)::float8, hop ->> 3, now(), now(), due.expires_at, now(), false, false, 0, 0,
-        due.recipient_id, due.facts
-    FROM due JOIN notification n ON n.id = due.notification_id
-    CROSS JOIN LATERAL (SELECT coalesce(due.facts -> 'route', n.route) -> (due.position + 1) AS hop) h
-    WHERE hop IS NOT NULL AND coalesce(due.expires_at > now(), true) AND NOT EXISTS (
-        SELECT 1 FROM delivery l WHERE l.notification_id = due.notification_id AND l.position > due.position
-          AND l.recipient_id IS NOT DISTINCT FROM due.recipient_id)
+    SELECT r.notification_id, r.position + 1, hop ->> 0, hop ->> 1, r.priority, 'queued', r.hold_unknown,
+        (hop ->> 2)::float8, hop ->> 3, now(), now(), r.expires_at, now(), false, false, 0, 0,
+        r.recipient_id, r.facts
+    FROM rising r JOIN notification n ON n.id = r.notification_id
+    CROSS JOIN LATERAL (SELECT coalesce(r.facts -> 'route', n.route) -> (r.position + 1) AS link) l
+    CROSS JOIN LATERAL jsonb_array_elements(
+        CASE WHEN jsonb_typeof(link -> 0) = 'array' THEN link ELSE jsonb_build_array(link) END) AS hop
+    WHERE link IS NOT NULL
     RETURNING notification_id, position, recipient_id, sender
 )
-SELECT due.id, made.sender FROM due LEFT JOIN made ON made.notification_id = due.notification_id
-    AND made.position = due.position + 1 AND made.recipient_id IS NOT DISTINCT FROM due.recipient_id
+SELECT due.id, due.status, (
+    SELECT m.sender FROM rising r JOIN made m ON m.notification_id = r.notification_id
+        AND m.position = r.position + 1 AND m.recipient_id IS NOT DISTINCT FROM r.recipient_id
+    WHERE r.id = due.id LIMIT 1) AS sender
+FROM due
 """
+ESCALATION_LOCK = 0x6E6F7469_66790061  # any constant
 
 # Finished notifications are a range of the primary key, since ids begin with their time. Those of mailings
 # may run for long and have a million deliveries: they leave by themselves.
@@ -187,13 +201,17 @@ class Housekeeping:
         return len(rows)
 
     async def escalate(self) -> int:
-        """Try the next sender of what nobody acknowledged. Returns how many were due, at most a batch."""
+        """Try the next sender of what nobody acknowledged, or no device took. Returns how many were due, at most
+        a batch.
+        """
         async with self._database.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", ESCALATION_LOCK)
             rows = await connection.fetch(_ESCALATE, BATCH_ROWS)
             risen = [row for row in rows if row["sender"] is not None]
+            unseen = [row["id"] for row in risen if row["status"] == "sent"]
             reason = "it was not acknowledged in time"
             await record(
-                connection, [row["id"] for row in risen], "escalated",
+                connection, unseen, "escalated",
                 transports=self._transports, kind="unacknowledged", reason=reason,
             )  # fmt: skip
         await self._look({row["sender"] for row in risen})

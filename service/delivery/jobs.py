@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from service.contract import NotificationRequest, Target
+from service.contract import NotificationRequest, Priority, Target
 from service.senders.base import Attachment, Button, Message, TextFormat
 
 # These have columns of their own; the rest of a request is the notification's content.
@@ -134,6 +134,8 @@ class Job:
             created_at=self.created_at,
             attempt=self.attempt + 1,
             parts_done=self.parts_done,
+            priority=Priority.of_lane(self.lane).value,
+            expires_at=self.expires_at,
         )
 
 

@@ -69,7 +69,8 @@ class _Inbox:
 class Ledger:
     """Group commit for one process, on connections of its own.
 
-    `transports` are the names of those that publish events; none: no outbox rows are written.
+    `transports` are the names of those that publish events; none: no outbox rows are written. `sharing` are
+    the accounts that use the contacts of their plain name.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Ledger:
         settings: DeliverySettings,
         *,
         transports: Sequence[str],
+        sharing: Sequence[str],
         metrics: Metrics,
         on_outbox: Callable[[], None],
         on_fan_out: Callable[[], None],
@@ -89,6 +91,7 @@ class Ledger:
         self._database = database
         self._settings = settings
         self._transports = list(transports)
+        self._sharing = list(sharing)
         self._metrics = metrics
         self._on_outbox = on_outbox
         self._on_fan_out = on_fan_out
@@ -181,7 +184,7 @@ class Ledger:
                 await self._wake.wait()
             try:
                 connection = self._connection or await self._connect()
-                if STREAM_ROWS <= self._inbox.rows and not self._closing:
+                if self._inbox.rows >= STREAM_ROWS and not self._closing:
                     await self._gather()
                 await self._round(connection)
                 failures = 0
@@ -297,6 +300,7 @@ class Ledger:
             self.token,
             self._transports,
             [str(settlement.job.notification_id) for settlement in batch],
+            self._sharing,
         )
         return list(row[1]) if row else []
 

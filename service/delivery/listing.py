@@ -72,11 +72,15 @@ class DeadFilter:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What waits at a sender, counted up to `QUEUE_COUNT_LIMIT`."""
+    """What waits at a sender, counted up to `QUEUE_COUNT_LIMIT`.
+
+    Its next message may leave at `next_at`, by the account's budget and the provider's throttling; None: at once.
+    """
 
     waiting: int
     sending: int
     oldest_due_at: datetime | None
+    next_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -136,7 +140,8 @@ _NOTIFICATION_COLUMNS = """
 SELECT p.id, p.request_id, p.source, p.content, p.route, p.category, p.created_at, last.status
 FROM ({page}) p
 LEFT JOIN LATERAL (
-    SELECT d.status FROM delivery d WHERE d.notification_id = p.id ORDER BY d.position DESC LIMIT 1
+    SELECT d.status FROM delivery d WHERE d.notification_id = p.id
+    ORDER BY d.position DESC, d.status = 'sent' DESC, d.status <> 'failed' DESC LIMIT 1
 ) last ON true
 ORDER BY p.id DESC
 """
@@ -144,7 +149,8 @@ _DELIVERY_COLUMNS = """
 SELECT p.*, n.request_id FROM ({page}) p LEFT JOIN notification n ON n.id = p.notification_id ORDER BY p.id DESC
 """
 _LATER_HOP = """NOT EXISTS (
-    SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id AND l.position > w.position
+    SELECT 1 FROM delivery l WHERE l.notification_id = w.notification_id
+      AND (l.position > w.position OR l.position = w.position AND l.status = 'sent')
       AND l.recipient_id IS NOT DISTINCT FROM w.recipient_id)"""
 # Deliveries are numbered as they are made, so a moment is near the first id of a notification of that moment.
 _ID_BEFORE = """
@@ -177,7 +183,8 @@ SELECT s.sender,
         CROSS JOIN LATERAL (
             SELECT d.due_at FROM delivery d
             WHERE d.sender = s.sender AND d.status = 'queued' AND d.priority = lane.priority
-            ORDER BY d.due_at LIMIT 1) q) AS oldest_due_at
+            ORDER BY d.due_at LIMIT 1) q) AS oldest_due_at,
+    (SELECT b.next_at FROM pacing_bucket b WHERE b.bucket = 'account:' || s.sender AND b.next_at > now()) AS next_at
 FROM unnest($1::text[]) AS s(sender)
 """
 _FIRST_UUID = UUID(int=0)
@@ -274,7 +281,7 @@ class Listing:
             return rows
 
     async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page:
-        """Deliveries that failed where their chain ended."""
+        """Deliveries that failed where their chain ended, and reached no other device of their reader."""
         query = _Query(
             "delivery", self._window_rows, near_fixed=["status = 'failed'"], far_fixed=[_LATER_HOP]
         )
@@ -306,7 +313,8 @@ class Listing:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_QUEUES, senders, QUEUE_COUNT_LIMIT)
         return {
-            row["sender"]: QueueState(row["waiting"], row["sending"], row["oldest_due_at"]) for row in rows
+            row["sender"]: QueueState(row["waiting"], row["sending"], row["oldest_due_at"], row["next_at"])
+            for row in rows
         }
 
     async def _page(self, query: _Query, columns: str, limit: int) -> Page:

@@ -43,7 +43,8 @@ class Notification(SQLModel, table=True):
 
     `id` is a UUIDv7, so that age is a range of the primary key. `dedup_key` is the named key of
     `delivery.dedup`; `content_hash` tells a repeat from another message under the same key.
-    `route` is the fallback chain: [[sender, address, spacing seconds, pacing key], …].
+    `route` is the fallback chain: [[sender, address, spacing seconds, pacing key], …]; a link that is
+    several devices of a person is a list of such hops.
     """
 
     __tablename__ = "notification"
@@ -71,8 +72,10 @@ class Delivery(SQLModel, table=True):
     Order within a lane (sender, address, priority) is the order of `id`. `due_at` is when to look
     at the row next; `behind` marks that it waits only for an earlier row of its lane. `spacing` is
     the least number of seconds between two messages with the same `pacing_key`. `facts` say for whom
-    it is: recipient, locale, zone, quiet, escalate_after and, where a request has many readers, the
-    `route` of this one. What was sent and not acknowledged goes to the next sender at `escalate_at`.
+    it is: recipient, locale, zone, quiet, escalate_after, the places of the chain that are several
+    `devices` and, where a request has many readers, the `route` of this one. Devices of one place have
+    a row each. At `escalate_at` it is asked whether the next sender's turn has come: for what was sent
+    and not acknowledged, and for what failed at one of several devices.
     """
 
     __tablename__ = "delivery"

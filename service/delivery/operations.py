@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from service.audience.devices import Device, Rotated, rotate, undisturbed
 from service.audience.facts import load_people
 from service.audience.preferences import SUPPRESSIONS
 from service.contract import parse_request
 from service.db.database import Connection, Database
 from service.delivery.ending import record
 from service.delivery.intake import Accepted, Intake, Refusal, Submission
-from service.delivery.planning import Planner
+from service.delivery.planning import Planner, make_hop
 from service.delivery.states import SenderStates, SenderStatus
 
 REDRIVE_ROWS = 1_000
@@ -96,9 +97,16 @@ WHERE d.status = 'failed'
   AND ($5::timestamptz IS NULL OR d.finished_at < $5)
   AND (d.expires_at IS NULL OR d.expires_at > now())
   AND NOT EXISTS (
-      SELECT 1 FROM delivery l WHERE l.notification_id = d.notification_id AND l.position > d.position
+      SELECT 1 FROM delivery l WHERE l.notification_id = d.notification_id
+        AND (l.position > d.position OR l.position = d.position AND l.status = 'sent')
         AND l.recipient_id IS NOT DISTINCT FROM d.recipient_id
   )
+"""
+
+# What waits for a device goes to its new token; what is being sent at this moment went to the old one.
+_READDRESS = """
+UPDATE delivery SET address = $4, pacing_key = $5, spacing = $6
+WHERE sender = $2 AND address = $3 AND recipient_id = $1 AND status = 'queued'
 """
 
 
@@ -217,6 +225,24 @@ class Operations:
             total += removed
             if removed < REDRIVE_ROWS:
                 return total
+
+    async def rotate_device(
+        self, external_id: str, device_id: int, sender: str, device: Device
+    ) -> Rotated | None:
+        """Give a device of that sender a new token, with all that waits for it. None: there is no such device."""
+
+        async def write() -> Rotated | None:
+            async with self._database.transaction() as connection:
+                rotated = await rotate(connection, external_id, device_id, sender, device)
+                if rotated is not None:
+                    hop = make_hop(sender, self._planner.senders[sender], device.token)
+                    await connection.execute(
+                        _READDRESS, rotated.recipient_id, sender, rotated.old_token,
+                        hop.address, hop.pacing_key, hop.spacing,
+                    )  # fmt: skip
+            return rotated
+
+        return await undisturbed(write)
 
     async def redrive(self, chosen: DeadLetterFilter, *, dry_run: bool) -> int:
         """Count the dead letters that match, or put them back into the queue in bounded batches."""

@@ -1,7 +1,7 @@
 """Deciding where a request goes. Pure: facts in, plan out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -42,12 +42,21 @@ def refuse(code: RefusalCode, field: str, problem: str) -> Refusal:
 
 @dataclass(slots=True)
 class Hop:
-    """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`."""
+    """One link of the fallback chain. `spacing`: least seconds between two messages with that `pacing_key`.
+
+    `others` are the person's further devices at that sender: the link is all of them.
+    """
 
     sender: str
     address: str
     spacing: float
     pacing_key: str
+    others: tuple["Hop", ...] = ()
+
+    @property
+    def devices(self) -> tuple["Hop", ...]:
+        """Every address of the link, this one first."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ class Planner:
             if code is None:
                 route.append(hop)
             elif unwanted is None:
-                unwanted = hop, Suppressed(code, SUPPRESSIONS[code])
+                unwanted = replace(hop, others=()), Suppressed(code, SUPPRESSIONS[code])
         zone = person.zone or self.defaults.zone
         quiet = None if critical else person.quiet or self.defaults.quiet
         hours = [each for each in (closed, quiet) if each is not None]
@@ -207,16 +216,29 @@ class Planner:
         return None
 
     def _contacts(self, person: Person, chain: tuple[str, ...]) -> Iterable[Hop]:
-        """Where the person can be reached: the first active contact of each sender, in the chain's order or theirs."""
-        first: dict[str, Hop] = {}
+        """Where the person can be reached: the first active contact of each sender, or all their devices there, in
+        the chain's order or theirs.
+        """
+        for name in chain or dict.fromkeys(contact.sender for contact in person.contacts if contact.active):
+            if hops := self._hops(person, name):
+                yield replace(hops[0], others=tuple(hops[1:]))
+
+    def _hops(self, person: Person, name: str) -> list[Hop]:
+        """The person's first active contact for a sender, or all their devices there."""
+        hops: list[Hop] = []
+        sender = self.senders.get(name)
+        if sender is None or sender.off_reason is not None:
+            return hops
         for contact in person.contacts:
-            sender = self.senders.get(contact.sender)
-            if contact.active and contact.sender not in first and sender and sender.off_reason is None:
-                try:
-                    first[contact.sender] = make_hop(contact.sender, sender, contact.address)
-                except AddressError:
-                    continue  # stored before this sender's rules changed: as good as none
-        return first.values() if not chain else [first[name] for name in chain if name in first]
+            if contact.sender != sender.contacts_name or not contact.active:
+                continue
+            try:
+                hops.append(make_hop(name, sender, contact.address))
+            except AddressError:
+                continue  # stored before this sender's rules changed: as good as none
+            if not sender.capabilities.devices:
+                break
+        return hops
 
     def _nowhere(self, request: NotificationRequest) -> Hop:
         return Hop(request.chain[0] if request.chain else "-", "-", 0.0, "-")
@@ -232,7 +254,8 @@ class Planner:
         try:
             return make_hop(name, sender, address)
         except AddressError as error:
-            return refuse("invalid_address", "to", f"{address!r} is no address for {name}: {error}")
+            said = "this" if sender.capabilities.secret_addresses else repr(address)
+            return refuse("invalid_address", "to", f"{said} is no address for {name}: {error}")
 
 
 def _template(key: str, request: NotificationRequest, facts: Facts) -> TemplateVersion | Refusal:

@@ -15,7 +15,8 @@ nested loop over the batch, since the planner is kept from hash joins on this co
 #   unless an earlier row of its lane waits for somebody else, or its account or address is pausing.
 # - Deliveries are numbered in the order of the batch, which is the order of acceptance.
 # - `extra` is null but for recipients, topics and templates: whom it is for and how to speak to them
-#   (`facts`), why they do not get it (`suppressed`), or the topic whose subscribers get theirs later.
+#   (`facts`), why they do not get it (`suppressed`), the person's further `devices`, which get rows beside the
+#   first, or the topic whose subscribers get theirs later.
 INSERT_REQUESTS = """
 WITH item AS (
     SELECT * FROM unnest(
@@ -61,6 +62,14 @@ WITH item AS (
         extra -> 'suppressed' ->> 0, extra -> 'suppressed' ->> 1
     FROM placed WHERE (extra ? 'topic') IS NOT TRUE ORDER BY ord
     RETURNING id, notification_id, status, created_at
+), beside AS (
+    INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
+        pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases, recipient_id, facts)
+    SELECT id, 0, sender, device ->> 0, priority, 'queued', hold_unknown, (device ->> 1)::float8, device ->> 2,
+        coalesce(send_at, now()), coalesce(send_at, now()), expires_at, now(), false, false, 0, 0,
+        (extra ->> 'recipient_id')::bigint, extra -> 'facts'
+    FROM placed CROSS JOIN LATERAL jsonb_array_elements(extra -> 'devices') AS device
+    WHERE extra ? 'devices' ORDER BY ord
 ), fanned AS (
     INSERT INTO fan_out (notification_id, topic, request, template_version, after, created_at)
     SELECT id, extra ->> 'topic', (extra ->> 'request')::json, (content::json ->> 'template_version')::bigint, 0, now()
@@ -84,7 +93,9 @@ SELECT notification_id, NULL, 'fan_out', created_at FROM fanned
 # `suppressed` is null for a topic, whose subscribers each have a reason of their own.
 FIND_REPEATED = """
 SELECT id, dedup_key, content_hash, request_id, CASE WHEN route <> '[]' THEN (
-    SELECT d.error_code FROM delivery d WHERE d.notification_id = n.id AND d.status = 'suppressed' ORDER BY d.id LIMIT 1
+    SELECT d.error_code FROM delivery d WHERE d.notification_id = n.id AND d.status = 'suppressed'
+      AND NOT EXISTS (SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.status <> 'suppressed')
+    ORDER BY d.id LIMIT 1
 ) END AS suppressed
 FROM notification n
 WHERE dedup_key = ANY($1::text[]) OR id = ANY($2::uuid[])
@@ -225,8 +236,8 @@ CROSS JOIN LATERAL (
 
 # Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
 # lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
-# one failed for good, or is not wanted, and nobody acknowledged another, contacts that lead nowhere
-# any more, waking what waited behind a finished row, and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
+# one failed for good, or is not wanted, and nobody acknowledged another (where it is one of several devices,
+# housekeeping looks whether it was the last), contacts that lead nowhere any more, waking what waited behind a finished row, and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
 # nobody's way meanwhile.
 SETTLE = """
 WITH verdict AS (
@@ -241,7 +252,8 @@ WITH verdict AS (
         due_at = CASE WHEN v.status = 'queued' THEN now() + v.delay * interval '1 second' ELSE d.due_at END,
         send_at = CASE WHEN v.kind = 'quiet' THEN now() + v.delay * interval '1 second' ELSE d.send_at END,
         escalate_at = CASE WHEN v.status = 'sent' AND d.acknowledged_at IS NULL
-            THEN now() + (d.facts ->> 'escalate_after')::float8 * interval '1 second' END,
+            THEN now() + (d.facts ->> 'escalate_after')::float8 * interval '1 second'
+            WHEN v.status IN ('failed', 'suppressed') AND (d.facts -> 'devices') @> to_jsonb(d.position) THEN now() END,
         error_kind = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_kind ELSE v.kind END,
         error_code = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_code ELSE v.code END,
         error_text = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_text ELSE v.reason END,
@@ -254,7 +266,8 @@ WITH verdict AS (
 ), gone AS (
     UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = coalesce(s.error_text, 'gone')
     FROM settled s
-    WHERE s.error_kind = 'gone' AND c.address = s.address AND c.sender = s.sender AND c.active
+    WHERE s.error_kind = 'gone' AND c.address = s.address AND c.active
+        AND c.sender = CASE WHEN s.sender = ANY($19::text[]) THEN split_part(s.sender, ':', 1) ELSE s.sender END
 ), logged AS (
     INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
     SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason
@@ -265,8 +278,11 @@ WITH verdict AS (
     SELECT s.notification_id, s.position + 1, hop ->> 0, hop ->> 1, s.priority, 'queued', s.hold_unknown,
         (hop ->> 2)::float8, hop ->> 3, now(), now(), s.expires_at, now(), false, false, 0, 0, s.recipient_id, s.facts
     FROM settled s JOIN notification n ON n.id = s.notification_id
-    CROSS JOIN LATERAL (SELECT coalesce(s.facts -> 'route', n.route) -> (s.position + 1) AS hop) h
-    WHERE s.status IN ('failed', 'suppressed') AND hop IS NOT NULL AND s.acknowledged_at IS NULL
+    CROSS JOIN LATERAL (SELECT coalesce(s.facts -> 'route', n.route) -> (s.position + 1) AS link) l
+    CROSS JOIN LATERAL jsonb_array_elements(
+        CASE WHEN jsonb_typeof(link -> 0) = 'array' THEN link ELSE jsonb_build_array(link) END) AS hop
+    WHERE s.status IN ('failed', 'suppressed') AND link IS NOT NULL AND s.acknowledged_at IS NULL
+      AND ((s.facts -> 'devices') @> to_jsonb(s.position)) IS NOT TRUE
     RETURNING sender
 ), woken AS (
     UPDATE delivery w SET due_at = now(), behind = false

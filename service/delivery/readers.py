@@ -10,7 +10,7 @@ from service.db.database import Connection
 from service.delivery.planning import Plan
 from service.delivery.rows import extra_json, planned_event
 
-# One row for each person: queued, or ended at once where they do not want it.
+# One row for each person, or each of their devices: queued, or ended at once where they do not want it.
 _INSERT = """
 INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
     pacing_key, send_at, due_at, expires_at, created_at, behind, started, attempt, lost_leases,
@@ -60,12 +60,15 @@ async def insert_plans(
 
 
 def _columns(plans: Sequence[Plan], request: NotificationRequest) -> list[list[Any]]:
-    hops = [planned.route[0] for planned in plans]
+    rows = []
+    for planned in plans:
+        extra = extra_json(planned, request, with_route=len(planned.route) > 1)
+        rows += [(hop, planned.send_at, extra) for hop in planned.route[0].devices]
     return [
-        [hop.sender for hop in hops],
-        [hop.address for hop in hops],
-        [hop.spacing for hop in hops],
-        [hop.pacing_key for hop in hops],
-        [planned.send_at for planned in plans],
-        [extra_json(planned, request, with_route=len(planned.route) > 1) for planned in plans],
+        [hop.sender for hop, _, _ in rows],
+        [hop.address for hop, _, _ in rows],
+        [hop.spacing for hop, _, _ in rows],
+        [hop.pacing_key for hop, _, _ in rows],
+        [send_at for _, send_at, _ in rows],
+        [extra for _, _, extra in rows],
     ]

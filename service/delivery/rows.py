@@ -154,12 +154,13 @@ def _route_json(plan: Plan) -> str:
 
 
 def route_rows(plan: Plan) -> list[list[Any]]:
-    """The chain as its column keeps it."""
-    return [[hop.sender, hop.address, hop.spacing, hop.pacing_key] for hop in plan.route]
+    """The chain as its column keeps it: each link a hop, or a list of hops where it is several devices."""
+    links = [[[d.sender, d.address, d.spacing, d.pacing_key] for d in hop.devices] for hop in plan.route]
+    return [link if len(link) > 1 else link[0] for link in links]
 
 
 def extra_json(plan: Plan, request: NotificationRequest, *, with_route: bool = False) -> str | None:
-    """What only some deliveries have: a reader, a suppression, a topic. None: nothing of that."""
+    """What only some deliveries have: a reader, further devices, a suppression, a topic. None: nothing of that."""
     if plan.reader is None and plan.topic is None:
         return None
     extra: dict[str, Any] = {}
@@ -176,7 +177,10 @@ def extra_json(plan: Plan, request: NotificationRequest, *, with_route: bool = F
             "quiet": reader.quiet,
             "escalate_after": request.escalate_after,
             "route": route_rows(plan) if with_route else None,
+            "devices": [place for place, hop in enumerate(plan.route) if hop.others] or None,
         }
+        if plan.route and plan.route[0].others:
+            extra["devices"] = [[hop.address, hop.spacing, hop.pacing_key] for hop in plan.route[0].others]
         extra["recipient_id"] = reader.recipient_id
         extra["facts"] = {key: value for key, value in facts.items() if value is not None}
     return orjson.dumps(extra).decode()

@@ -13,7 +13,7 @@ from service.content.rendering import Renderer, RenderError
 from service.content.templates import TemplateVersion, choose, load_versions
 from service.db.database import OUTAGE, Database
 from service.delivery.jobs import Content, Job, Reader
-from service.delivery.planning import Planner, Suppressed
+from service.delivery.planning import NO_CONTACT, Planner, Suppressed
 from service.senders.base import BaseSender, Button, Message, NotSent, Refused, Retry
 
 ACKNOWLEDGE = "acknowledge"
@@ -57,17 +57,22 @@ class Wording:
         waited = (datetime.now(UTC) - job.created_at).total_seconds() > ASK_AGAIN_SECONDS
         if job.reader.recipient is not None and (waited or job.attempt or job.position):
             try:
-                unwanted = await self._unwanted(job.reader.recipient, sender.name, job.content.category)
+                unwanted = await self._unwanted(job.reader.recipient, job, sender)
             except OUTAGE as error:
                 return Retry(reason=f"preferences are out of reach: {error}", retry_after=RETRY_SECONDS)
             if unwanted is not None:
                 return unwanted
         return await self.compose(message, job.content, job.reader, sender, escalates=job.escalates)
 
-    async def _unwanted(self, recipient: str, sender: str, category: str | None) -> Suppressed | None:
+    async def _unwanted(self, recipient: str, job: Job, sender: BaseSender) -> Suppressed | None:
         async with self._database.connection() as connection:
             person = (await load_people(connection, (recipient,))).get(recipient)
-        code = None if person is None else self._planner.unwanted(person, sender, category)
+        if person is None:
+            return None
+        # A token may be somebody else's by now, who must not read this.
+        if sender.capabilities.devices and not person.is_reached_at(sender.contacts_name, job.address):
+            return Suppressed(NO_CONTACT, "the device is not the recipient's any more")
+        code = self._planner.unwanted(person, sender.name, job.content.category)
         return None if code is None else Suppressed(code, SUPPRESSIONS[code])
 
     async def compose(
@@ -113,7 +118,11 @@ class Wording:
         self, message: Message, content: Content, reader: Reader, sender: BaseSender, *, escalates: bool
     ) -> Message:
         """Buttons where the channel has them, lines below the text elsewhere."""
-        offered = self._offers(message, content, reader, escalates=escalates) if self._offers_links else []
+        if not self._offers_links:
+            return message
+        url = self._unsubscribe_url(content, reader)
+        message = replace(message, unsubscribe_url=url)
+        offered = self._offers(message, url, reader, escalates=escalates)
         if not offered:
             return message
         if sender.capabilities.buttons:
@@ -124,19 +133,26 @@ class Wording:
         lines = gap.join(f"{button.text}: {around.format(button.url)}" for button in offered)
         return replace(message, body=f"{message.body}{gap}{lines}")
 
-    def _offers(self, message: Message, content: Content, reader: Reader, *, escalates: bool) -> list[Button]:
+    def _offers(
+        self, message: Message, unsubscribe_url: str | None, reader: Reader, *, escalates: bool
+    ) -> list[Button]:
         words = self._localisation.translator(reader.locale)
-        expires_at = datetime.now(UTC) + timedelta(days=LINK_DAYS)
         offered = []
         if escalates:
-            url = self._links.url(ACKNOWLEDGE, str(message.delivery_id), expires_at)
+            url = self._links.url(ACKNOWLEDGE, str(message.delivery_id), _links_expire())
             offered.append(Button(words.gettext("Acknowledge"), url))
-        category = content.category
-        if reader.recipient_id is not None and category and category not in self._planner.defaults.critical:
-            leaving = Unsubscribing(reader.recipient_id, category, None)
-            offered.append(
-                Button(
-                    words.gettext("Unsubscribe"), self._links.url(LINK_PURPOSE, leaving.to_link(), expires_at)
-                )
-            )
+        if unsubscribe_url is not None:
+            offered.append(Button(words.gettext("Unsubscribe"), unsubscribe_url))
         return offered
+
+    def _unsubscribe_url(self, content: Content, reader: Reader) -> str | None:
+        """Where the reader may leave the content's category; None: it has none, or one that nobody can leave."""
+        category = content.category
+        if reader.recipient_id is None or not category or category in self._planner.defaults.critical:
+            return None
+        leaving = Unsubscribing(reader.recipient_id, category, None)
+        return self._links.url(LINK_PURPOSE, leaving.to_link(), _links_expire())
+
+
+def _links_expire() -> datetime:
+    return datetime.now(UTC) + timedelta(days=LINK_DAYS)

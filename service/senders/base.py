@@ -13,7 +13,11 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
+from service.contract.fields import channel_of
+
 TextFormat = Literal["plain", "markdown", "html"]
+Priority = Literal["urgent", "high", "normal", "bulk"]
+LengthUnit = Literal["characters", "utf-16 units", "bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class Message:
     """One delivery as its sender sees it.
 
     `parts_done` holds the provider's ids of the parts an earlier attempt got through: a message
-    that takes several calls resumes after them and never repeats one.
+    that takes several calls resumes after them and never repeats one. `unsubscribe_url` takes a POST
+    of RFC 8058, for channels whose programs offer that themselves; a link for people is in the text.
     """
 
     notification_id: UUID
@@ -53,10 +58,13 @@ class Message:
     created_at: datetime | None = None
     attempt: int = 1
     parts_done: tuple[str, ...] = ()
+    priority: Priority = "normal"
+    expires_at: datetime | None = None
+    unsubscribe_url: str | None = None
 
 
 class Scope(StrEnum):
-    """Which bucket a provider's throttling is about."""
+    """What a provider's throttling or temporary refusal is about."""
 
     ACCOUNT = "account"
     ADDRESS = "address"
@@ -89,9 +97,14 @@ class Throttled(NotSent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(NotSent):
-    """It was certainly not accepted and may succeed later (a 5xx, a refused connection)."""
+    """It was certainly not accepted and may succeed later (a 5xx, a refused connection).
+
+    With the scope of an address the trouble is the recipient's or the message's own, and the provider
+    is as well as before.
+    """
 
     retry_after: float | None = None
+    scope: Scope = Scope.ACCOUNT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +136,7 @@ class Capabilities:
 
     formats: frozenset[TextFormat] = frozenset({"plain"})
     max_length: int | None = None
-    length_unit: Literal["characters", "utf-16 units", "bytes"] = "characters"
+    length_unit: LengthUnit = "characters"
     splits: bool = False
     buttons: bool = False
     attachments: frozenset[Literal["photo", "document"]] = frozenset()
@@ -132,6 +145,13 @@ class Capabilities:
     one_provider: bool = True
     """All addresses are served by the same machine: when it is sick, the whole sender is left alone for a
     while. False: each address is somebody else's, and judged for itself."""
+    shared_addresses: bool = False
+    """An address means the same to every account, as a mailbox does: they share the contacts of the plain name."""
+    secret_addresses: bool = False
+    """Whoever knows an address can send there, as with an incoming webhook's: errors and settings do not show it."""
+    devices: bool = False
+    """An address is one of a person's devices, registered by an app: what is for the person goes to each that is
+    active. Not for a channel that is `ordered`."""
     deduplicates: bool = False
     """The provider itself drops a repeat of the same delivery, so an unknown outcome is safe to resend."""
 
@@ -158,8 +178,8 @@ class BaseSender(ABC):
     Subclass it in a file of its own and add one row to `service.senders.SENDERS`.
     """
 
-    name: ClassVar[str]
-    """How requests call it: upper case, `TG`."""
+    name: str
+    """How requests call it: upper case, `TG`; a further account gets its own when it is built, `TG:alerts`."""
     capabilities: ClassVar[Capabilities] = Capabilities()
     retry_delays: ClassVar[tuple[float, ...] | None] = None
     """Seconds before each retry, instead of the engine's default."""
@@ -169,6 +189,11 @@ class BaseSender(ABC):
     off_reason: str | None = None
     """Why this sender cannot be used (a missing credential, by the setting's name); None: it is on."""
 
+    @property
+    def contacts_name(self) -> str:
+        """Under which name people's contacts for it are kept."""
+        return channel_of(self.name) if self.capabilities.shared_addresses else self.name
+
     def check_address(self, address: str) -> str:
         """The address in its canonical form. Raises `AddressError`."""
         return address
@@ -177,6 +202,11 @@ class BaseSender(ABC):
         """Least seconds between two messages to this address; 0: no limit of its own."""
         del address
         return 0.0
+
+    def start_url(self, token: str) -> str | None:
+        """Where a person goes to be linked by this token; None: the channel has no such place, or its name is not set."""
+        del token
+        return None
 
     async def preview(self, message: Message) -> Sequence[str]:
         """The texts `send` would send, one for each call of the provider. Nothing is sent."""

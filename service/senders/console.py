@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TextIO
 
+from service.sender_settings import ConsoleSettings
 from service.senders.base import BaseSender, Capabilities, Message, Outcome, Retry, Sent
-from service.senders.markup import read
-from service.settings import ConsoleSettings
+from service.senders.markup import plain_text, read
 
 # What moves the cursor, recolours or retitles a terminal is shown as \x1b and the like instead of obeyed.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -20,6 +20,7 @@ class ConsoleSender(BaseSender):
         formats=frozenset({"plain", "markdown", "html"}),
         buttons=True,
         attachments=frozenset({"photo", "document"}),
+        shared_addresses=True,
     )
     default_address = "console"
 
@@ -45,23 +46,10 @@ def block(message: Message) -> str:
     """The message in a frame of its own. Its texts cannot leave the frame or steer the terminal."""
     sections = [
         message.title,
-        _body(message),
+        plain_text(read(message.body, message.format)) if message.format != "plain" else message.body,
         "\n".join(f"[{button.text}] {button.url}" for button in message.buttons),
         "\n".join(f"{file.name or file.kind}: {file.url}" for file in message.attachments),
     ]
     text = "\n\n".join(section for section in sections if section).replace("\r\n", "\n").translate(_IN_TEXT)
     framed = "".join(f"│ {line}\n" for line in text.split("\n"))
     return f"┌─ to {message.address.translate(_CONTROLS)} · {message.notification_id}\n{framed}└─\n"
-
-
-def _body(message: Message) -> str:
-    """The body's text; a link's address follows its words."""
-    if message.format == "plain":
-        return message.body
-    rich = read(message.body, message.format)
-    pieces, position = [], 0
-    for span in sorted(rich.spans, key=lambda span: span.end):
-        if span.style == "link" and span.value != rich.text[span.start : span.end]:
-            pieces += [rich.text[position : span.end], f" ({span.value})"]
-            position = span.end
-    return "".join([*pieces, rich.text[position:]])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
+from service.sender_settings import TelegramSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -33,8 +34,7 @@ from service.senders.base import (
     Unknown,
 )
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
-from service.senders.markup import RichText, clean, read, telegram_html, utf16_length
-from service.settings import TelegramSettings
+from service.senders.markup import RichText, clean, read, split, telegram_html, utf16_length
 
 if TYPE_CHECKING:
     from aiogram.methods import TelegramMethod
@@ -267,7 +267,7 @@ def _parts(message: Message) -> list[_Part]:
     if len(files) == 1 and utf16_length(text.text) <= CAPTION_MAX_UNITS:
         parts = [replace(files[0], text=text)]
     else:
-        parts = [*files, *(_Part("text", piece) for piece in text.split(TEXT_MAX_UNITS))]
+        parts = [*files, *(_Part("text", piece) for piece in split(text, TEXT_MAX_UNITS, "utf-16 units"))]
     if parts and message.buttons:
         parts[-1] = replace(parts[-1], buttons=message.buttons)
     return parts

@@ -9,19 +9,16 @@ import base64
 import binascii
 import hmac
 import math
-import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 
 import aiohttp
 import orjson
-from aiohttp.resolver import ThreadedResolver
 from pydantic_core import to_json
-from yarl import URL
 
+from service.sender_settings import WebhookSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
@@ -37,14 +34,12 @@ from service.senders.base import (
     Throttled,
     Unknown,
 )
-from service.senders.egress import PRIVATE_PROBLEM, GuardedResolver, is_public
-from service.settings import WebhookSettings
+from service.senders.egress import outward_session, web_address
 
 TIMEOUT_SECONDS = 15.0
 BODY_TIMEOUT_SECONDS = 2.0
 BODY_MAX_BYTES = 4_096
 EXCERPT_CHARS = 200
-URL_MAX_CHARS = 2_048
 RETRY_AFTER_MIN_SECONDS = 1.0
 RETRY_AFTER_MAX_SECONDS = 86_400.0
 SECRET_MIN_BYTES = 24
@@ -63,10 +58,6 @@ _HEADERS = {
     "accept-encoding": "identity",
     "user-agent": "notifications-service",
 }
-_HOST = re.compile(r"(?=.{1,253}\.?$)(?:(?!-)[a-z0-9_-]{1,63}(?<!-)\.)*(?!-)[a-z0-9_-]{1,63}(?<!-)\.?")
-# What a system resolver would read as a number, as 127.1 or 0x7f000001.
-_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
-_UNSAFE = re.compile(r"[\s\\\x00-\x1f\x7f-\x9f]")
 
 
 class WebhookSender(BaseSender):
@@ -79,6 +70,7 @@ class WebhookSender(BaseSender):
         attachments=frozenset({"photo", "document"}),
         ordered=False,
         one_provider=False,
+        shared_addresses=True,
         deduplicates=True,
     )
 
@@ -98,7 +90,7 @@ class WebhookSender(BaseSender):
             self.off_reason = f"WEBHOOK_SECRET is malformed; {SECRET_HELP}"
 
     def check_address(self, address: str) -> str:
-        return str(self._url(address))
+        return str(web_address(address, allow_private=self._allow_private))
 
     async def preview(self, message: Message) -> Sequence[str]:
         return [encode(message).decode()]
@@ -106,17 +98,7 @@ class WebhookSender(BaseSender):
     async def open(self) -> None:
         if self._session is not None:
             return
-        resolver = ThreadedResolver()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=resolver if self._allow_private else GuardedResolver(resolver), limit=0
-            ),
-            # `connect` ends before `total`: a timeout of the former proves that nothing was written.
-            timeout=aiohttp.ClientTimeout(total=self._timeout_seconds, connect=self._timeout_seconds / 3),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._session = outward_session(self._timeout_seconds, allow_private=self._allow_private)
 
     async def send(self, message: Message) -> Outcome:
         if self._session is None:
@@ -131,7 +113,7 @@ class WebhookSender(BaseSender):
             "webhook-signature": sign(self._secrets, webhook_id, timestamp, body),
         }
         try:
-            url = self._url(message.address)
+            url = web_address(message.address, allow_private=self._allow_private)
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 hint = retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
                 return _judge(webhook_id, response.status, hint, await _excerpt(response))
@@ -148,39 +130,6 @@ class WebhookSender(BaseSender):
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    def _url(self, address: str) -> URL:
-        """The address as it is called. Raises `AddressError`."""
-        schemes = ("https", "http") if self._allow_private else ("https",)
-        if _UNSAFE.search(address):
-            raise AddressError(
-                "has white space, a backslash or control characters; accepted: https://host/path"
-            )
-        try:
-            url = URL(address).with_fragment(None)
-            host, port = url.raw_host, url.port
-        except ValueError:
-            raise AddressError("is not a web address; accepted: https://host/path") from None
-        if url.scheme not in schemes or not host:
-            raise AddressError(f"is not a web address; accepted: {' or '.join(schemes)}://host/path")
-        if url.raw_user is not None or url.raw_password is not None:
-            raise AddressError("has a user name or password in it; accepted: https://host/path")
-        if not port:
-            raise AddressError("has no usable port; accepted: 1 to 65535")
-        if len(str(url)) > URL_MAX_CHARS:
-            raise AddressError(f"is longer than {URL_MAX_CHARS} characters when percent-encoded")
-        self._check_host(host)
-        return url
-
-    def _check_host(self, host: str) -> None:
-        try:
-            literal = ip_address(host)
-        except ValueError:
-            if _NUMERIC_HOST.fullmatch(host) or not _HOST.fullmatch(host):
-                raise AddressError("has no valid host name; accepted: https://host/path") from None
-        else:
-            if not self._allow_private and not is_public(literal):
-                raise AddressError(PRIVATE_PROBLEM)
 
 
 def parse_secrets(value: str) -> tuple[bytes, ...]:

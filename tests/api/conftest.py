@@ -11,6 +11,7 @@ from tests.support.service import Answer, Service
 from tests.support.waiting import wait_blocking
 
 JWT_SECRET = "a-shared-secret-of-more-than-32-bytes"
+VK_SECRET, VK_CONFIRMATION, MAX_SECRET = "vk-callback-secret", "a1b2c3d4", "max-webhook-secret"
 BATCH_ITEMS = 50
 BODY_MAX_BYTES = 2_000_000
 Call = Callable[..., Answer]
@@ -34,6 +35,15 @@ def service(api_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "DATABASE_URL": api_database,
             "WEBHOOK_SECRET": "whsec_ZmFrZS1yZWNlaXZlci1zZWNyZXQtb2YtMzItYnl0ZXM=",
             "WEBHOOK_ALLOW_PRIVATE": "true",
+            "VK_CALLBACK_SECRET": VK_SECRET,
+            "VK_CALLBACK_CONFIRMATION": VK_CONFIRMATION,
+            "MAX_WEBHOOK_SECRET": MAX_SECRET,
+            "MAX_BOT_NAME": "our_bot",
+            "VK__NEWS__CALLBACK_SECRET": f"{VK_SECRET}-of-news",
+            "MAX__NEWS__WEBHOOK_SECRET": f"{MAX_SECRET}-of-news",
+            "MAX__QUIET__BOT_NAME": "quiet_bot",
+            "WEBHOOK__AUDIT__SECRET": "whsec_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtLS0tLS0=",
+            "WEBHOOK__AUDIT__RATE": "50",
             "DELIVERY_RETRY_DELAYS_SECONDS": "0.05",
             "JWT_SECRET": JWT_SECRET,
             "JWT_ISSUER": "https://issuer.example",

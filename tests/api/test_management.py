@@ -105,6 +105,33 @@ def test_senders_are_listed_with_what_they_can_do(get: Get) -> None:
     assert senders["TG"]["state"] == "off"
     assert "TG_BOT_TOKEN" in senders["TG"]["reason"]
     assert senders["WEBHOOK"]["capabilities"]["deduplicates"] is True
+    assert senders["TG"]["health"] is None
+    assert senders["CONSOLE"]["health"] == {"status": "ok", "detail": ""}
+    assert senders["CONSOLE"]["pacing"] == {"next_at": None}
+
+
+def test_an_account_is_a_sender_of_its_own(
+    call: Call, get: Get, send: Send, reach: Reach, nowhere: str
+) -> None:
+    (audit,) = (sender for sender in get("/v1/senders")["items"] if sender["name"] == "WEBHOOK:audit")
+    assert (audit["channel"], audit["account"], audit["state"]) == ("WEBHOOK", "audit", "works")
+    assert (audit["limits"]["rate"], audit["limits"]["concurrency"]) == (50, None)
+    try:
+        call("POST", "/v1/senders/WEBHOOK:audit/pause", {"reason": "try"})
+        waiting = send(sender="WEBHOOK:audit", to="https://example.com/hook")
+        states = {sender["name"]: sender["state"] for sender in get("/v1/senders")["items"]}
+        assert (states["WEBHOOK"], states["WEBHOOK:audit"]) == ("works", "paused")
+        assert reach(waiting, "queued")["deliveries"][0]["sender"] == "WEBHOOK:audit"
+        call("POST", f"/v1/notifications/{waiting}/cancel")
+    finally:
+        call("POST", "/v1/senders/WEBHOOK:audit/resume")
+    contact = {"sender": "WEBHOOK:audit", "address": "https://example.com/hook"}
+    refused = problem_of(
+        call("PUT", "/v1/recipients/of-accounts", {"contacts": [contact]}), 409, "invalid_contact"
+    )
+    assert (
+        refused["problems"][0]["problem"] == "WEBHOOK:audit uses the contacts of WEBHOOK; accepted: WEBHOOK"
+    )
 
 
 def test_a_paused_sender_keeps_its_messages_until_it_is_resumed(

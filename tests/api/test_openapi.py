@@ -41,7 +41,7 @@ def test_senders_that_are_on_and_limits_are_in_the_schema(document: dict[str, An
     fields = schemas["NotificationRequest"]["properties"]
     one, chain = fields["sender"]["anyOf"]
     assert one["enum"] == chain["items"]["enum"]
-    assert set(one["enum"]) == {"CONSOLE", "WEBHOOK"}
+    assert set(one["enum"]) == {"CONSOLE", "WEBHOOK", "WEBHOOK:audit"}
     assert "TG_BOT_TOKEN" in fields["sender"]["description"]
     assert (fields["title"]["maxLength"], fields["body"]["maxLength"]) == (1000, 100_000)
     assert schemas["NotificationBatch"]["properties"]["items"]["maxItems"] == BATCH_ITEMS

@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from service.access.links import LinkError, Links
-from service.audience.unsubscribing import LINK_PURPOSE, Unsubscribing, unsubscribe_headers
+from service.audience.unsubscribing import LINK_PURPOSE, Unsubscribing
 from service.db.database import Database
+from service.senders.email import unsubscribe_headers
 from tests.api.conftest import Call, Get
 from tests.support.postgres import run_apart
 from tests.support.service import Answer, Service
@@ -118,7 +119,7 @@ def test_a_mail_program_unsubscribes_without_the_page(
     service: Service, get: Get, person: str, link: MakeLink
 ) -> None:
     path = link("news")
-    headers = unsubscribe_headers(f"https://example.com{path}")
+    headers = dict(unsubscribe_headers(f"https://example.com{path}"))
     assert headers["List-Unsubscribe"] == f"<https://example.com{path}>"
     body = headers["List-Unsubscribe-Post"].encode()
     answer = service.call(

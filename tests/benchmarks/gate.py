@@ -12,7 +12,7 @@ from tests.benchmarks.figures import spread
 from tests.benchmarks.stage import set_up
 from tests.benchmarks.suites.broker import OWN_CPU, drains
 
-AT_MOST = 1.15
+AT_MOST = 1.0
 ROUNDS = 3
 MESSAGES = 6_000
 

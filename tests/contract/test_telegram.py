@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from service.sender_settings import TelegramSettings
 from service.senders.base import (
     AddressError,
     Attachment,
@@ -29,7 +30,6 @@ from service.senders.base import (
     Unknown,
 )
 from service.senders.telegram import TelegramSender
-from service.settings import TelegramSettings
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.support.waiting import wait_until
 

@@ -8,15 +8,21 @@ A fake says in `take` what its provider makes of a call. Beside the provider's o
 """
 
 import asyncio
+import json
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 from aiohttp import web
+from multidict import CIMultiDict, MultiDict
+
+from tests.fakes.tiny_http import Connection, Request, TinyHttpServer, response
 
 HUGE_BODY_BYTES = 64 * 1024 * 1024
 _CHUNK = b"x" * 65_536
@@ -41,6 +47,33 @@ class Fault:
         return (self.status is None or self.status < 300) if self.accept is None else self.accept
 
 
+class Received:
+    """One call, as aiohttp's servers show it. `connection` is where its answer goes."""
+
+    def __init__(self, request: Request, connection: Connection) -> None:
+        self.connection = connection
+        self.method = request.method
+        self.raw_path = f"{request.path}?{request.query}" if request.query else request.path
+        self.path_qs = self.raw_path
+        self.path = unquote(request.path)
+        self.body = request.body
+        self._query = request.query
+        self.headers = CIMultiDict(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.items()
+        )
+
+    @cached_property
+    def query(self) -> MultiDict[str]:
+        return MultiDict(parse_qsl(self._query, keep_blank_values=True))
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+
+    async def read(self) -> bytes:
+        return self.body
+
+
 class FakeProvider(ABC):
     """`async with` starts and stops it. Port 0 picks a free one. `bytes_sent` counts huge answers only."""
 
@@ -48,23 +81,15 @@ class FakeProvider(ABC):
         self.journal: list[Any] = []
         self.bytes_sent = 0
         self._faults: deque[Fault] = deque()
-        self._stopping = asyncio.Event()
-        self._port = port
-        app = web.Application(client_max_size=HUGE_BODY_BYTES)
-        app.router.add_get("/control/journal", self._show_journal)
-        app.router.add_post("/control/faults", self._add_faults)
-        app.router.add_post("/control/reset", self._reset)
-        app.router.add_route("*", "/{path:.*}", self._receive)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None)
+        self._server = TinyHttpServer(self._take_up, port)
+        self._answering: set[asyncio.Task[None]] = set()
 
     @abstractmethod
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         """Judge a call, note it in the journal (with its effect if `accept`), return the usual answer."""
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(
@@ -74,7 +99,7 @@ class FakeProvider(ABC):
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._server.port}"
 
     def fault(self, fault: Fault, times: int = 1) -> None:
         """The next `times` calls end so; faults that were asked for earlier come first."""
@@ -86,30 +111,49 @@ class FakeProvider(ABC):
 
     async def stop(self) -> None:
         """Stop listening and cut what is connected. May be called twice."""
-        self._stopping.set()
-        await self._runner.cleanup()
+        for task in self._answering:
+            task.cancel()
+        await self._server.stop()
 
-    async def _receive(self, request: web.Request) -> web.StreamResponse:
+    def _take_up(self, connection: Connection, request: Request) -> None:
+        task = asyncio.ensure_future(self._conclude(Received(request, connection)))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _conclude(self, request: Received) -> None:
+        try:
+            answer = (
+                self._control(request)
+                if request.path.startswith("/control/")
+                else await self._receive(request)
+            )
+        except Exception as error:  # noqa: BLE001 - a test sees it as an answer
+            answer = web.Response(status=500, text=f"the fake failed: {error!r}")
+        if answer is not None:
+            request.connection.answer(_bytes_of(answer))
+
+    async def _receive(self, request: Received) -> web.Response | None:
         fault = self._faults.popleft() if self._faults else Fault()
         if fault.ending == "reset" and not fault.accepts:
-            return _cut(request)
-        answer = self.take(request, await request.read(), accept=fault.accepts)
+            return request.connection.abort()
+        answer = self.take(request, request.body, accept=fault.accepts)
         if answer.status >= 400:
             return answer
-        await asyncio.sleep(fault.delay_seconds)
         return await self._end(request, fault, answer)
 
-    async def _end(self, request: web.Request, fault: Fault, answer: web.Response) -> web.StreamResponse:
+    async def _end(self, request: Received, fault: Fault, answer: web.Response) -> web.Response | None:
+        """What the caller gets after all; None: nothing more."""
+        if fault.delay_seconds:
+            await asyncio.sleep(fault.delay_seconds)
         match fault.ending:
             case "reset":
-                return _cut(request)
+                return request.connection.abort()
             case "hang":
-                await self._stopping.wait()
-                return _cut(request)
+                return None
             case "garbage":
-                return _garbage(request)
+                return request.connection.finish(b"\x00\x01 this is no HTTP\r\n\r\n")
             case "huge":
-                return await self._huge(request, fault.status or answer.status)
+                return await self._huge(request.connection, fault.status or answer.status)
         if fault.status is None:
             return answer
         headers = {"content-type": "text/plain"} | {
@@ -117,37 +161,33 @@ class FakeProvider(ABC):
         }
         return web.Response(status=fault.status, headers=headers, body=fault.body.encode())
 
-    async def _huge(self, request: web.Request, status: int) -> web.StreamResponse:
-        response = web.StreamResponse(status=status)
-        response.content_type = "text/plain"
-        await response.prepare(request)
-        while self.bytes_sent < HUGE_BODY_BYTES:
-            await response.write(_CHUNK)
+    async def _huge(self, connection: Connection, status: int) -> None:
+        head = response(status, b"", "text/plain").replace(
+            b"Content-Length: 0", b"Transfer-Encoding: chunked"
+        )
+        await connection.write(head)
+        while self.bytes_sent < HUGE_BODY_BYTES and not connection.lost.done():
+            await connection.write(b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK))
             self.bytes_sent += len(_CHUNK)
-        return response
+        connection.finish(b"0\r\n\r\n")
 
-    async def _show_journal(self, request: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(self.journal), content_type="application/json")
-
-    async def _add_faults(self, request: web.Request) -> web.Response:
-        wanted = await request.json()
-        times = wanted.pop("times", 1)
-        self.fault(Fault(**wanted), times)
-        return web.json_response({"faults": len(self._faults)})
-
-    async def _reset(self, request: web.Request) -> web.Response:
-        self.clear()
-        return web.json_response({})
-
-
-def _cut(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
+    def _control(self, request: Received) -> web.Response:
+        match request.method, request.path.removeprefix("/control/"):
+            case "GET", "journal":
+                return web.Response(body=orjson.dumps(self.journal), content_type="application/json")
+            case "POST", "faults":
+                wanted = json.loads(request.body)
+                times = wanted.pop("times", 1)
+                self.fault(Fault(**wanted), times)
+                return web.json_response({"faults": len(self._faults)})
+            case "POST", "reset":
+                self.clear()
+                return web.json_response({})
+        return web.Response(status=404)
 
 
-def _garbage(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.write(b"\x00\x01 this is no HTTP\r\n\r\n")
-    request.transport.close()
-    return web.Response()
+def _bytes_of(answer: web.Response) -> bytes:
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    headers = answer.headers.copy()
+    kind = headers.pop("Content-Type", "application/octet-stream")
+    return response(answer.status, body, kind, **headers)

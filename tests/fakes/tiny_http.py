@@ -39,6 +39,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._busy = False
         self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -47,9 +49,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._writable.set()
         self._server.connections.discard(self)
         if not self.lost.done():
             self.lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -61,6 +70,18 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
             self._work()
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of an answer, no faster than the client takes it."""
+        await self._writable.wait()
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def finish(self, data: bytes) -> None:
+        """Send this and close the connection."""
+        if self._transport is not None:
+            self._transport.write(data)
+            self._transport.close()
 
     def abort(self) -> None:
         """Cut the connection, as a reset."""

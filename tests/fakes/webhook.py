@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Received
 
 SECRET = "whsec_ZmFrZS1yZWNlaXZlci1zZWNyZXQtb2YtMzItYnl0ZXM="
 
@@ -60,7 +60,7 @@ class FakeWebhook(FakeProvider):
         """The calls that had their effect, repeats included, in order."""
         return [call for call in self.journal if call.accepted]
 
-    def take(self, request: web.Request, raw: bytes, *, accept: bool) -> web.Response:
+    def take(self, request: Received, raw: bytes, *, accept: bool) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         payload = self._verified(raw, headers) if request.method == "POST" else None
         accepted = accept and payload is not None

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from service.sender_settings import ConsoleSettings
 from service.senders.base import Attachment, Button, Sent
 from service.senders.console import ConsoleSender, block
-from service.settings import ConsoleSettings
 from tests.contract.sender_suite import message
 
 

@@ -22,6 +22,8 @@ def _shown(default: Any) -> str:
             return f"`{default.get_secret_value()}`"
         case tuple():
             return f"`{','.join(map(str, default))}`"
+        case dict():
+            return ""
         case float():
             return f"`{default:g}`"
     return f"`{default}`"
@@ -51,5 +53,5 @@ def test_variables_of_the_compose_example_are_settings() -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", README):
         assert (Path(ROOT) / target).exists(), target

@@ -12,7 +12,7 @@ from service.db.ids import uuid7, uuid7_floor
 from service.delivery.breaker import LONGEST_PAUSE_SECONDS, TRIP_AFTER, Breaker
 from service.delivery.jobs import Content, Job
 from service.delivery.retry import REASON_MAX_CHARS, judge
-from service.senders.base import Gone, Halted, Outcome, Refused, Retry, Sent, Throttled, Unknown
+from service.senders.base import Gone, Halted, Outcome, Refused, Retry, Scope, Sent, Throttled, Unknown
 
 DELAYS = (1.0, 5.0, 30.0)
 DAY_ONE = datetime(1970, 1, 2)  # noqa: DTZ001 - hypothesis adds the zone
@@ -109,6 +109,14 @@ def test_calls_under_way_when_the_circuit_opened_do_not_open_it_further() -> Non
     assert breaker.record(Retry(reason=""), began=4.9, now=6.0) is None
     assert breaker.record(Retry(reason=""), began=6.5, now=7.0) == 2.0
     assert breaker.record(Sent(), began=9.0, now=9.0) is None
+    assert not breaker.probing
+
+
+def test_a_provider_is_not_sick_because_of_one_address() -> None:
+    breaker = Breaker()
+    for _ in range(2 * TRIP_AFTER):
+        greylisted = Retry(reason="", scope=Scope.ADDRESS)
+        assert breaker.record(greylisted, began=0.0, now=5.0) is None
     assert not breaker.probing
 
 

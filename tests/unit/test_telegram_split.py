@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.senders.markup import RichText, read, telegram_html, utf16_length
+from service.senders.markup import RichText, read, split, telegram_html, utf16_length
 from service.senders.markup.builder import RichTextBuilder
 from tests.fakes.telegram_text import parse_html, utf16
 
@@ -77,7 +77,7 @@ def received(text: str, entities: list[dict[str, Any]]) -> list[tuple[str, froze
 
 @given(rich=documents(), limit=st.integers(2, 60))
 def test_nothing_is_lost_and_every_part_fits_and_parses(rich: RichText, limit: int) -> None:
-    parts = rich.split(limit)
+    parts = split(rich, limit, "utf-16 units")
     arrived = []
     for part in parts:
         text, entities = parse_html(telegram_html(part))
@@ -90,13 +90,16 @@ def test_nothing_is_lost_and_every_part_fits_and_parses(rich: RichText, limit: i
 
 @given(rich=documents())
 def test_what_fits_is_not_cut(rich: RichText) -> None:
-    assert rich.split(4096) == ([rich] if any(map(is_visible, rich.text)) else [])
+    assert split(rich, 4096, "utf-16 units") == ([rich] if any(map(is_visible, rich.text)) else [])
 
 
 @given(text=st.text(st.sampled_from("a👍 \n"), min_size=1, max_size=80), limit=st.integers(2, 30))
 def test_lengths_are_counted_as_the_server_counts(text: str, limit: int) -> None:
     assert utf16_length(text) == utf16(text)
-    assert all(len(part.text.encode("utf-16-le")) <= 2 * limit for part in RichText(text).split(limit))
+    assert all(
+        len(part.text.encode("utf-16-le")) <= 2 * limit
+        for part in split(RichText(text), limit, "utf-16 units")
+    )
 
 
 PREFERENCES = {
@@ -116,12 +119,12 @@ PREFERENCES = {
 
 @pytest.mark.parametrize(("text", "limit", "expected"), PREFERENCES.values(), ids=PREFERENCES)
 def test_where_it_is_cut(text: str, limit: int, expected: list[str]) -> None:
-    assert [part.text for part in RichText(text).split(limit)] == expected
+    assert [part.text for part in split(RichText(text), limit, "utf-16 units")] == expected
 
 
 def test_open_styles_are_closed_and_reopened() -> None:
     rich = read('<b>one <a href="https://x/">two three</a></b> four', "html")
-    assert [telegram_html(part) for part in rich.split(8)] == [
+    assert [telegram_html(part) for part in split(rich, 8, "utf-16 units")] == [
         '<b>one <a href="https://x/">two</a></b>',
         '<b><a href="https://x/">three</a></b>',
         "four",
@@ -130,12 +133,12 @@ def test_open_styles_are_closed_and_reopened() -> None:
 
 def test_an_emoji_of_ones_own_is_whole_or_plain() -> None:
     rich = read('<tg-emoji emoji-id="5">👍👍</tg-emoji>', "html")
-    assert [telegram_html(part) for part in rich.split(2)] == ["👍", "👍"]
+    assert [telegram_html(part) for part in split(rich, 2, "utf-16 units")] == ["👍", "👍"]
 
 
 @pytest.mark.timeout(20)
 def test_a_very_long_styled_text_takes_no_long_time() -> None:
     rich = read("<b>word <i>word</i></b> " * 50_000, "html")
-    parts = rich.split(4096)
+    parts = split(rich, 4096, "utf-16 units")
     assert sum(part.text.count("word") for part in parts) == 100_000
     assert all(telegram_html(part) for part in parts)

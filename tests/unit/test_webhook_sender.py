@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook
 
+from service.sender_settings import WebhookSettings
 from service.senders.base import AddressError, Attachment, Button, Refused, Retry, Sent
 from service.senders.webhook import WebhookSender, parse_secrets, retry_after_seconds, sign
-from service.settings import WebhookSettings
 from tests.contract.rigs.webhook import settings
 from tests.contract.sender_suite import message
 from tests.fakes.provider import HUGE_BODY_BYTES, Fault

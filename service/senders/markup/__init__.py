@@ -4,12 +4,34 @@ import re
 from typing import assert_never
 
 from service.senders.base import TextFormat
+from service.senders.markup.dialects import discord_markdown, mattermost_markdown, slack_mrkdwn
 from service.senders.markup.html import from_html
+from service.senders.markup.html_form import email_html, matrix_html, matrix_text, max_markup
 from service.senders.markup.markdown import from_markdown
+from service.senders.markup.plain import plain_text, vk_text
 from service.senders.markup.rich import RichText, Span, utf16_length
+from service.senders.markup.splitting import length, split
 from service.senders.markup.telegram import telegram_html
 
-__all__ = ["RichText", "Span", "clean", "read", "telegram_html", "utf16_length"]
+__all__ = [
+    "RichText",
+    "Span",
+    "clean",
+    "discord_markdown",
+    "email_html",
+    "length",
+    "matrix_html",
+    "matrix_text",
+    "mattermost_markdown",
+    "max_markup",
+    "plain_text",
+    "read",
+    "slack_mrkdwn",
+    "split",
+    "telegram_html",
+    "utf16_length",
+    "vk_text",
+]
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

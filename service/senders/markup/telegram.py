@@ -4,6 +4,7 @@ import re
 from html import escape
 
 from service.senders.markup.rich import RichText, Span, Style
+from service.senders.markup.writing import tagged
 
 _TAGS: dict[Style, str] = {
     "bold": "b",
@@ -19,31 +20,11 @@ _LINK = re.compile(r"(?:https?|tg|mailto|tel):[^\s]+", re.IGNORECASE)
 
 def telegram_html(rich: RichText) -> str:
     """HTML in which every tag is allowed, closed and nested, and every other character escaped."""
-    pieces: list[str] = []
-    open_tags: list[tuple[int, str]] = []
-    position = 0
+    return tagged(rich, _tags, _escaped)
 
-    def advance(to: int) -> None:
-        nonlocal position
-        pieces.append(escape(rich.text[position:to], quote=False))
-        position = to
 
-    def close_until(start: int) -> None:
-        while open_tags and open_tags[-1][0] <= start:
-            end, closing = open_tags.pop()
-            advance(end)
-            pieces.append(closing)
-
-    for span in rich.spans:
-        opening, closing = _tags(span)
-        if opening:
-            close_until(span.start)
-            advance(span.start)
-            pieces.append(opening)
-            open_tags.append((span.end, closing))
-    close_until(len(rich.text))
-    advance(len(rich.text))
-    return "".join(pieces)
+def _escaped(text: str) -> str:
+    return escape(text, quote=False)
 
 
 def _tags(span: Span) -> tuple[str, str]:

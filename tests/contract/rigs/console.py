@@ -4,9 +4,9 @@ import io
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+from service.sender_settings import ConsoleSettings
 from service.senders.base import BaseSender, Retry
 from service.senders.console import ConsoleSender
-from service.settings import ConsoleSettings
 from tests.contract.sender_suite import HOSTILE, Case, Rig, Situation
 
 _NO_PROVIDER = "there is no provider: a stream takes the text or fails"

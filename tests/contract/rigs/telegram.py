@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from service.sender_settings import TelegramSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.telegram import TelegramSender
-from service.settings import TelegramSettings
 from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.telegram import TOKEN, FakeTelegram
 

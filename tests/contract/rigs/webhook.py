@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from service.sender_settings import WebhookSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.webhook import WebhookSender
-from service.settings import WebhookSettings
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.webhook import SECRET, FakeWebhook
