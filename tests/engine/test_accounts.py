@@ -22,7 +22,7 @@ async def test_a_halted_account_stops_alone_and_names_its_own_setting(start_benc
     await wait_until(lambda: not bench.engine.states.works("TG:alerts"))
     assert bench.engine.states.all()["TG:alerts"].reason == "the provider does not know TG__ALERTS__BOT_TOKEN"
     await bench.until(await bench.accept("b"), "sent")
-    assert await bench.statuses(waiting) == ["queued"]
+    await bench.until(waiting, "queued")
     assert (plain.bodies, alerts.bodies) == (["b"], ["a"])
     assert await bench.engine.operations.resume("TG:alerts")
     await bench.until(waiting, "sent")
