@@ -3,10 +3,10 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi import FastAPI
 
@@ -18,7 +18,7 @@ from service.api import ApiDeps, create_api
 from service.audience.people import QuietHours
 from service.content.localisation import Localisation, locales_folder
 from service.content.rendering import Renderer
-from service.db.database import OUTAGE, Connection, Database
+from service.db.database import OUTAGE, Database
 from service.db.migrate import migrate
 from service.delivery.engine import Engine
 from service.delivery.gauges import gauge_reader
