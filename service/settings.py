@@ -61,7 +61,10 @@ class RabbitSettings(BaseSettings):
     vhost: str = "/"
     queue_name: str = Field("notifications", min_length=1, max_length=200)
     events_queue_name: str = Field(
-        "notifications.domain-events", min_length=1, max_length=200, description="Events that triggers wait for"
+        "notifications.domain-events",
+        min_length=1,
+        max_length=200,
+        description="Events that triggers wait for",
     )
     prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
 
@@ -81,7 +84,10 @@ class KafkaSettings(BaseSettings):
     bootstrap_servers: str | None = None
     topic: str = Field("notifications", min_length=1, max_length=249)
     events_topic: str = Field(
-        "notifications.domain-events", min_length=1, max_length=249, description="Events that triggers wait for"
+        "notifications.domain-events",
+        min_length=1,
+        max_length=249,
+        description="Events that triggers wait for",
     )
     group_id: str = Field("notifications-service", min_length=1)
     batch_max_records: int = Field(500, ge=1, le=10_000)
@@ -218,7 +224,9 @@ class TriggerSettings(BaseSettings):
     resend_seconds: float = Field(
         10.0, ge=1, description="An occurrence that was due and not fired is asked for again after this"
     )
-    catch_up_runs: int = Field(20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step")
+    catch_up_runs: int = Field(
+        20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step"
+    )
     retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (60, 300, 1800)
     run_retention_days: float = Field(90.0, gt=0, description="The history of runs is kept so long")
     event_retention_days: float = Field(
@@ -275,7 +283,10 @@ class MailingSettings(BaseSettings):
 
     rows_ahead: int = Field(2_000, ge=10, le=100_000, description="Deliveries made ahead of the senders")
     rows_later: int = Field(
-        20_000, ge=10, le=1_000_000, description="Deliveries that wait for a time of their own, as quiet hours"
+        20_000,
+        ge=10,
+        le=1_000_000,
+        description="Deliveries that wait for a time of their own, as quiet hours",
     )
     batch_people: int = Field(500, ge=10, le=5_000, description="Deliveries made in one transaction")
     poll_seconds: float = Field(5.0, gt=0, description="Longest wait before mailings are looked at again")
@@ -283,7 +294,9 @@ class MailingSettings(BaseSettings):
         2.0, gt=0, le=60, description="How far ahead slots of a mailing's own rate are given out"
     )
     stream_seconds: float = Field(1.0, gt=0, description="Pause between two looks of a progress stream")
-    heartbeat_seconds: float = Field(15.0, gt=0, description="A progress stream says something at least so often")
+    heartbeat_seconds: float = Field(
+        15.0, gt=0, description="A progress stream says something at least so often"
+    )
 
 
 class LinkSettings(BaseSettings):
