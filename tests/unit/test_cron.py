@@ -12,7 +12,13 @@ from service.triggers.cron import Cron, next_after
 
 MINUTE = timedelta(minutes=1)
 NAMES = {
-    3: dict(zip(["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"], range(1, 13), strict=True)),
+    3: dict(
+        zip(
+            ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
+            range(1, 13),
+            strict=True,
+        )
+    ),
     4: dict(zip(["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"], range(7), strict=True)),
 }
 HIGHEST = (59, 23, 31, 12, 7)
