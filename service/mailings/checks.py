@@ -7,6 +7,7 @@ from service.db.database import Connection
 from service.delivery.planning import Planner
 from service.errors import MailingRefused
 from service.mailings.drafts import MailingDraft
+from service.mailings.windows import hours_for
 
 
 async def usable_version(
@@ -14,6 +15,9 @@ async def usable_version(
 ) -> int | None:
     """The id of the template's version, if it has a template. Raises `MailingRefused`."""
     problems = [*await _audience_problems(connection, draft)]
+    if hours_for(planner, draft).never:
+        text = f"leaves no time of the day beside the quiet hours {planner.defaults.quiet}; accepted: a wider one"
+        problems.append(FieldProblem(field="window", problem=text, code="never_open"))
     if refusal := planner.unusable(request.chain):
         problems += refusal.problems
     version_id = None

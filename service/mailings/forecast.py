@@ -50,7 +50,10 @@ def done_at(left: Sequence[Left], hours: Hours, rate: float, now: datetime) -> d
 
     Whoever may get it goes through at `rate`; who may not waits for their zone to open.
     """
-    waiting = {each.zone: float(each.people) for each in left if each.people > 0}
+    waiting: dict[str, float] = {}
+    for each in left:
+        if each.people > 0:
+            waiting[each.zone] = waiting.get(each.zone, 0.0) + each.people
     moment, end = now, now + timedelta(days=MOST_DAYS)
     while waiting and moment < end:
         opens = {zone: hours.opens_at(zone, moment) for zone in waiting}

@@ -9,8 +9,8 @@ from service.delivery.planning import Planner
 from service.mailings.drafts import MailingDraft
 from service.mailings.forecast import Left, allowed_rate, done_at, expected_rate
 from service.mailings.tally import Pace, Tally
-from service.mailings.turn import EVERYWHERE, hours_for
-from service.mailings.windows import Hours
+from service.mailings.turn import EVERYWHERE
+from service.mailings.windows import Hours, hours_for
 
 STANDS_FOR = 500
 """So many of an audience tell through which senders it is reached, before anything was made."""

@@ -30,7 +30,7 @@ from service.mailings.counting import Standing, stand
 from service.mailings.drafts import MailingDraft, request_of
 from service.mailings.slots import Slots
 from service.mailings.tally import Pace
-from service.mailings.windows import Hours, hours_of
+from service.mailings.windows import Hours, hours_for
 from service.settings import MailingSettings
 
 EVERYWHERE = "*"
@@ -42,13 +42,6 @@ _ACTIVE = timedelta(seconds=1)
 _WAITING = timedelta(seconds=5)
 _LONG = timedelta(minutes=1)
 _USUAL_RATE = 1_000.0
-
-
-def hours_for(planner: Planner, draft: MailingDraft) -> Hours:
-    """When it may not go out: outside its window, and in the quiet hours that hold where nobody says otherwise."""
-    critical = draft.content.category in planner.defaults.critical
-    quiet = None if critical else planner.defaults.quiet
-    return hours_of(draft.window.closed if draft.window else None, quiet)
 
 
 @dataclass(slots=True)

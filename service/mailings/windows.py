@@ -1,12 +1,15 @@
 """When a mailing may go out in a zone. Pure: hours and a clock in, moments out."""
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from service.audience.people import QuietHours
 from service.audience.preferences import NeverOpenError, place, silent_until
+from service.delivery.planning import Planner
+from service.mailings.drafts import MailingDraft
 
 _DAY = timedelta(days=1)
+_SOME_DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,25 @@ class Hours:
         return min([*ends, now + _DAY])
 
     @property
+    def never(self) -> bool:
+        """Whether there is no hour of the day in which it may go out."""
+        try:
+            silent_until(self.closed, "UTC", _SOME_DAY)
+        except NeverOpenError:
+            return True
+        return False
+
+    @property
     def always(self) -> bool:
         """Whether every hour of the day is fine everywhere."""
         return all(hours.start == hours.end for hours in self.closed)
+
+
+def hours_for(planner: Planner, draft: MailingDraft) -> Hours:
+    """When it may not go out: outside its window, and in the quiet hours that hold where nobody says otherwise."""
+    critical = draft.content.category in planner.defaults.critical
+    quiet = None if critical else planner.defaults.quiet
+    return hours_of(draft.window.closed if draft.window else None, quiet)
 
 
 def hours_of(window: QuietHours | None, quiet: QuietHours | None) -> Hours:

@@ -17,7 +17,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from service.content.drafts import storable
+from service.content.drafts import PARAM, storable
 from service.contract import EventName, UtcDatetime
 from service.contract.fields import LINE, WHOLE
 
@@ -133,8 +133,8 @@ class Action(_Strict):
         None, description="The recipient's id, from the event, in the place of the notification's `to`"
     )
     params_from: Annotated[
-        dict[Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=LINE)], EventPath],
-        Field(max_length=50),
+        dict[Annotated[str, StringConstraints(pattern=PARAM)], EventPath],
+        Field(max_length=50, json_schema_extra={"additionalProperties": False}),
     ] = Field(default_factory=dict, description="Params of the template, from the event")
 
 

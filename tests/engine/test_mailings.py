@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.audience.people import QuietHours
 from service.audience.topics import Topics
 from service.delivery.holds import HOLD_SECONDS
 from service.delivery.planning import Defaults
@@ -405,3 +406,9 @@ async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin,
     assert len(sender.calls) == 1
     await mailing.mailings.cancel(mailing_id)
     await mailing.until(mailing_id, "cancelled")
+
+
+async def test_a_window_within_the_quiet_hours_is_refused(begin: Begin) -> None:
+    _, mailing = await begin(ScriptedSender(), defaults=Defaults(quiet=QuietHours.parse("09:00-21:00")))
+    with pytest.raises(MailingRefused, match="no time of the day"):
+        await mailing.write_down(window={"from": "10:00", "until": "20:00"})

@@ -25,6 +25,7 @@ from tests.faults.support import (
     value,
 )
 from tests.support.brokers import RabbitNode
+from tests.support.net import free_port
 from tests.support.service import Service
 from tests.support.waiting import wait_until
 
@@ -240,3 +241,18 @@ async def _tick(connection: "asyncpg.Connection[asyncpg.Record]", horizon: datet
 
 def _percentile(values: list[float], share: float) -> float:
     return round(sorted(values)[min(int(len(values) * share), len(values) - 1)], 3)
+
+
+async def test_without_rabbitmq_what_is_due_is_fired_by_the_clock_itself(
+    crashable_postgres: CrashablePostgres, webhook: WebhookProcess, start_service: StartService
+) -> None:
+    """A worker would fire it otherwise; readiness says what is the matter."""
+    url = crashable_postgres.url
+    nowhere = {"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": str(free_port())}
+    service = start_service({**QUICK, **webhook.env, **nowhere, "DATABASE_URL": url})
+    await _make(service, "alone", schedule=EVERY_SECOND, max_runs=3)
+    await _ended(url, 30)
+    await wait_until(lambda: webhook.bodies() == ["alone"] * 3, 30, "it has arrived")
+    parts = (await service.acall("GET", "/health/ready")).json()["parts"]
+    assert parts["triggers"]["status"] == "degraded"
+    assert "fired in this process" in parts["triggers"]["detail"]

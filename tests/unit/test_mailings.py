@@ -53,6 +53,12 @@ def test_without_a_window_it_takes_what_the_rate_says(people: int, rate: float) 
     assert (done - NOON).total_seconds() == pytest.approx(people / rate, abs=1 / rate + 0.01)
 
 
+def test_people_of_a_zone_are_added_up() -> None:
+    done = done_at([Left("UTC", 10), Left("UTC", 20)], ALWAYS, 1.0, NOON)
+    assert done is not None
+    assert abs(done - (NOON + timedelta(seconds=30))) < timedelta(seconds=1)
+
+
 def test_a_window_is_waited_for() -> None:
     """Eight hours are left of today's ten: what remains goes tomorrow."""
     done = done_at([Left("UTC", 9 * 3600)], DAYTIME, 1.0, NOON)
@@ -70,6 +76,7 @@ def test_zones_open_one_after_the_other() -> None:
 def test_a_window_that_never_opens_is_never_done() -> None:
     closed = hours_of(QuietHours.parse("20:00-10:00"), QuietHours.parse("09:00-21:00"))
     assert done_at([Left("UTC", 1)], closed, 1.0, NOON) is None
+    assert (closed.never, DAYTIME.never, ALWAYS.never) == (True, False, False)
 
 
 def test_the_slowest_limit_counts() -> None:
