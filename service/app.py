@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -27,6 +27,7 @@ from service.delivery.wording import Wording
 from service.health import Health, PartHealth, Probe
 from service.senders import build_senders
 from service.settings import AudienceSettings, Settings
+from service.support.desk import Desk
 from service.transports import Transport, build_transports, configured_transports
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class App:
             raise ValueError(
                 "DATABASE_URL is not set; `notifications run` starts an embedded PostgreSQL without it"
             )
-        works = "worker" in settings.process.roles
+        self._works = works = "worker" in settings.process.roles
         self.settings = settings
         self._on_ready = on_ready
         self.metrics = Metrics()
@@ -62,6 +63,7 @@ class App:
         secret = settings.links.secret
         self.links = Links(secret.get_secret_value() if secret else None, settings.server.base_url)
         self._planner = Planner(self.senders, _defaults(settings.audience))
+        self.desk = self._desk()
         self.engine = Engine(
             self.database,
             self.senders,
@@ -73,6 +75,7 @@ class App:
             planner=self._planner,
             wording=self._wording(self.renderer),
             random=Random(),  # noqa: S311 - spreads retries, guards nothing
+            on_relayed=_ignore if self.desk is None else self.desk.clock.look,
         )
         self.intake = self.engine.intake
         self.operations = self.engine.operations
@@ -110,6 +113,21 @@ class App:
             self.localisation,
             self._planner,
             offers_links=self.settings.server.public_url is not None,
+            relaying=None if self.desk is None else self.desk.relaying,
+        )
+
+    def _desk(self) -> Desk | None:
+        """The support desk, where there is a chat for it and the bot to write there."""
+        chat, sender = self.settings.telegram.support_chat_id, self.senders["TG"]
+        if chat is None or sender.off_reason is not None:
+            return None
+        return Desk(
+            chat,
+            self.database,
+            sender,
+            settings=self.settings.support,
+            localisation=self.localisation,
+            transports=configured_transports(self.settings),
         )
 
     @asynccontextmanager
@@ -140,6 +158,8 @@ class App:
         admin = self.settings.auth.admin_api_key
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
+        if self.desk is not None and self._works:
+            self.desk.clock.start()
         self._consuming = [
             asyncio.create_task(transport.run(), name=f"{transport.name} intake")
             for transport in self.transports
@@ -149,6 +169,8 @@ class App:
     async def stop(self) -> None:
         """Stop taking in, drain, report, disconnect."""
         await asyncio.gather(*(transport.stop_intake() for transport in self.transports))
+        if self.desk is not None:
+            await self.desk.clock.close()
         await self.engine.stop()
         await asyncio.gather(*(transport.close() for transport in self.transports))
         for task in self._consuming:
@@ -197,6 +219,10 @@ class App:
             return PartHealth("ok")
 
         return probe
+
+
+def _ignore(_deliveries: Sequence[int]) -> None:
+    """There is no desk that has to know."""
 
 
 def _defaults(settings: AudienceSettings) -> Defaults:

@@ -12,6 +12,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_LOCALE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"
 Role = Literal["api", "worker"]
 
 
@@ -161,6 +162,9 @@ class TelegramSettings(BaseSettings):
     chat_rate: float = Field(1.0, ge=0, description="Messages a second to one chat")
     group_rate: float = Field(20.0, ge=0, description="Messages a minute to one group")
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+    support_chat_id: str | None = Field(
+        None, pattern=r"^-?[1-9][0-9]{0,15}$", description="Chat of the support desk"
+    )
 
 
 class WebhookSettings(BaseSettings):
@@ -207,7 +211,7 @@ class AudienceSettings(BaseSettings):
     model_config = _env("AUDIENCE_")
 
     time_zone: str = Field("UTC", description="Time zone, as Europe/Moscow")
-    locale: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")
+    locale: str = Field("en", pattern=_LOCALE)
     quiet_hours: str | None = Field(
         None,
         pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
@@ -241,6 +245,38 @@ class LinkSettings(BaseSettings):
         min_length=32,
         description="Signs links; unset: made at the first start and kept in the database",
     )
+
+
+class SupportSettings(BaseSettings):
+    """The support desk, which is on when `TG_SUPPORT_CHAT_ID` is set."""
+
+    model_config = _env("SUPPORT_")
+
+    topics: bool = Field(True, description="A topic for each ticket, where the desk is a supergroup")
+    topic_rate: float = Field(20.0, ge=0, description="Topics made a minute; 0: no limit")
+    desk_rate: float = Field(
+        0.0, ge=0, description="Messages a minute to the desk; 0: as fast as Telegram takes them"
+    )
+    specialists: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="User ids of those who may answer; unset: every member of the desk's chat"
+    )
+    show_names: bool = Field(False, description="Tell people who answers them")
+    claim_by_reply: bool = Field(True, description="Whoever answers a ticket that nobody has, has it")
+    internal_mark: str = Field("//", min_length=1, max_length=20, description="What so begins stays internal")
+    locale: str = Field("en", pattern=_LOCALE, description="Language of the desk")
+    album_seconds: float = Field(0.8, gt=0, le=10, description="How long the parts of an album are awaited")
+    warn_hours: float = Field(48.0, ge=0, description="A person who does not answer is warned; 0: never")
+    close_hours: float = Field(24.0, gt=0, description="After the warning the ticket is closed")
+    reopen_hours: float = Field(
+        72.0, ge=0, description="So long after closing, an answer to the desk's message opens the ticket again"
+    )
+    transcript: bool = Field(True, description="Send the conversation to the desk as a file when it is closed")
+    card_deliveries: int = Field(5, ge=0, le=20, description="Recent deliveries that the card lists")
+
+    @field_validator("specialists", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class ConsoleSettings(BaseSettings):
@@ -284,4 +320,5 @@ class Settings(BaseSettings):
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
+    support: SupportSettings = Field(default_factory=SupportSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)

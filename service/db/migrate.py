@@ -15,6 +15,7 @@ MODELS = (
     "service.audience.models",
     "service.content.models",
     "service.delivery.models",
+    "service.support.models",
 )
 """The modules that define tables."""
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from service.access.links import Links
 from service.audience.facts import load_people
@@ -25,6 +26,14 @@ ASK_AGAIN_SECONDS = 5.0
 """What was planned so long ago is asked about again: its reader may have said no meanwhile."""
 
 
+class Relaying(Protocol):
+    """Whoever makes the steps of conversations."""
+
+    async def message(self, job: Job) -> Message | NotSent | Suppressed:
+        """What is sent for a job with a `relay`, why not now, or why not at all."""
+        ...
+
+
 class Wording:
     """Makes the message that a sender gets, at the time at which it is sent.
 
@@ -40,6 +49,7 @@ class Wording:
         planner: Planner,
         *,
         offers_links: bool,
+        relaying: Relaying | None = None,
     ) -> None:
         self._database = database
         self._renderer = renderer
@@ -47,6 +57,7 @@ class Wording:
         self._localisation = localisation
         self._planner = planner
         self._offers_links = offers_links
+        self._relaying = relaying
         self._versions: OrderedDict[int, TemplateVersion] = OrderedDict()
 
     async def message(self, job: Job, sender: BaseSender) -> Message | NotSent | Suppressed:
@@ -54,6 +65,10 @@ class Wording:
         message = job.message()
         if job.reader is None:
             return message
+        if job.content.relay is not None:
+            if self._relaying is None or not sender.capabilities.relays:
+                return Refused(reason="there is no support desk any more", code="relay")
+            return await self._relaying.message(job)
         waited = (datetime.now(UTC) - job.created_at).total_seconds() > ASK_AGAIN_SECONDS
         if job.reader.recipient is not None and (waited or job.attempt or job.position):
             try:

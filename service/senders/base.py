@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
+from service.senders.relay import Relay
+
 TextFormat = Literal["plain", "markdown", "html"]
 
 
@@ -53,6 +55,8 @@ class Message:
     created_at: datetime | None = None
     attempt: int = 1
     parts_done: tuple[str, ...] = ()
+    relay: Relay | None = None
+    """A step of a conversation, in the place of the text; only for senders that have the capability."""
 
 
 class Scope(StrEnum):
@@ -126,6 +130,8 @@ class Capabilities:
     length_unit: Literal["characters", "utf-16 units", "bytes"] = "characters"
     splits: bool = False
     buttons: bool = False
+    relays: bool = False
+    """It can take the steps of a relayed conversation."""
     attachments: frozenset[Literal["photo", "document"]] = frozenset()
     ordered: bool = True
     """Messages to one address are sent one after the other, in the order of acceptance."""
