@@ -44,8 +44,9 @@ class Call:
             return JSON_HEADERS, orjson.dumps(self.fields)
         boundary = secrets.token_hex(16)
         lines = [_form_field(boundary, name, value) for name, value in self.fields.items()]
+        lines.append(_form_field(boundary, "document", "attach://file"))
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="document"; filename="{self.file.name}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{self.file.name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         body = b"".join([*lines, head.encode(), self.file.content, f"\r\n--{boundary}--\r\n".encode()])

@@ -25,9 +25,10 @@ TOPIC_NAME_CHARS = 128
 _NOTHING = Suppressed("nothing_to_do", "what it is about is not there any more")
 _LATER = Throttled(reason="what it follows is not settled yet", retry_after=FOLLOWS_SECONDS)
 
-# The copy of a part at the other side, and what became of the delivery that makes it.
+# The copy of a part at the other side, whether or not it is noted there already.
 _COPY = """
-SELECT c.id, m.state, d.status FROM ticket_message m
+SELECT coalesce(c.id, CASE WHEN d.status = 'sent' THEN d.provider_ids[$2::int + 1]::bigint END) AS id, m.state
+FROM ticket_message m
 LEFT JOIN relayed_message c ON c.message_id = m.id AND c.part = $2 AND c.chat = $3
 LEFT JOIN delivery d ON d.id = m.delivery_id
 WHERE m.id = $1
@@ -94,7 +95,10 @@ class Relaying:
                 return found
             answers = found
         if answers is None and row["toward"] == "desk" and ticket["thread"] is None:
-            answers = ticket["card_message"]
+            card = await self._card_message(connection, ticket)
+            if isinstance(card, Throttled):
+                return card
+            answers = card
         parts = orjson.loads(row["parts"])
         if row["chat"] is None or (parts[0].get("cut") and parts[0]["kind"] == "text"):
             rows = orjson.loads(row["buttons"] or "[]")
@@ -163,12 +167,21 @@ class Relaying:
         actions = tuple(tuple(Action(b.text, b.action) for b in row) for row in card.buttons)
         if ticket["card_delivery"] == job.id:
             return Say(card.text, actions=actions)
-        if ticket["card_message"] is None:
-            status = await connection.fetchval(
-                "SELECT status FROM delivery WHERE id = $1", ticket["card_delivery"]
-            )
-            return _LATER if status in ("queued", "sending", "sent") else _NOTHING
-        return Edit(ticket["card_message"], "text", text=card.text, actions=actions)
+        shown = await self._card_message(connection, ticket)
+        if isinstance(shown, Throttled):
+            return shown
+        return _NOTHING if shown is None else Edit(shown, "text", text=card.text, actions=actions)
+
+    async def _card_message(self, connection: Connection, ticket: Any) -> int | Throttled | None:
+        """The id of the header card; None: it could not be sent."""
+        if ticket["card_message"] is not None:
+            return int(ticket["card_message"])
+        row = await connection.fetchrow(
+            "SELECT status, provider_ids FROM delivery WHERE id = $1", ticket["card_delivery"]
+        )
+        if row is None or row["status"] in ("queued", "sending"):
+            return None if row is None else _LATER
+        return int(row["provider_ids"][0]) if row["provider_ids"] else None
 
 
 def other_chat(ticket: Any, toward: str) -> str:
