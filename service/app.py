@@ -99,6 +99,7 @@ class App:
             renderer=self.trials,
             localisation=self.localisation,
             wording=self._wording(self.trials),
+            desk=self.desk,
             links=self.links,
             authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
             asyncapi=_asyncapi_json,

@@ -120,6 +120,14 @@ class UnusableColumns(DomainError):
     status, code, title = 409, "unusable_columns", "The columns of the import are not those of recipients"
 
 
+class SupportOff(DomainError):
+    status, code, title = 409, "support_off", "There is no support desk: TG_SUPPORT_CHAT_ID is not set"
+
+
+class TicketClosed(DomainError):
+    status, code, title = 409, "ticket_closed", "The ticket is closed"
+
+
 class KeyOfSetting(DomainError):
     status, code, title = (
         409,

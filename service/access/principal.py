@@ -10,6 +10,7 @@ class Scope(StrEnum):
     SEND = "send"
     READ = "read"
     MANAGE = "manage"
+    SUPPORT = "support"
 
 
 ALL_SCOPES = frozenset(Scope)

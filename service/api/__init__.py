@@ -21,6 +21,7 @@ from service.api import (
     rejections,
     senders,
     templates,
+    tickets,
     topics,
     unsubscribe,
 )
@@ -60,6 +61,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             contacts,
             topics,
             templates,
+            tickets,
             keys,
             audit,
         ):

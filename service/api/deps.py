@@ -30,6 +30,8 @@ from service.errors import MissingScope
 from service.health import Health
 from service.senders.base import BaseSender
 from service.settings import Settings
+from service.support.desk import Desk
+from service.support.listing import TicketListing
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ApiDeps:
     renderer: Renderer
     localisation: Localisation
     wording: Wording
+    desk: Desk | None
     read_gauges: Callable[[], Awaitable[None]]
     asyncapi: Callable[[], str] | None = None
 
@@ -75,6 +78,10 @@ class ApiDeps:
     @cached_property
     def topics(self) -> Topics:
         return Topics(self.database)
+
+    @cached_property
+    def tickets(self) -> TicketListing:
+        return TicketListing(self.database)
 
     @cached_property
     def audit(self) -> Audit:
@@ -111,7 +118,13 @@ async def _manager(request: Request) -> Principal:
     return caller_of(request.scope, Scope.MANAGE)
 
 
+async def _specialist(request: Request) -> Principal:
+    return caller_of(request.scope, Scope.SUPPORT)
+
+
 Deps = Annotated[ApiDeps, Depends(_deps)]
 Producer = Annotated[Principal, Depends(_producer)]
 Manager = Annotated[Principal, Depends(_manager)]
+Specialist = Annotated[Principal, Depends(_specialist)]
 reading = Depends(_reader)
+supporting = Depends(_specialist)

@@ -51,6 +51,7 @@ class Ticket(SQLModel, table=True):
         Index("ticket_of_person", "sender", "chat", unique=True, postgresql_where=text("status = 'open'")),
         Index("ticket_chat", "sender", "chat", "id"),
         Index("ticket_recipient", "recipient_id"),
+        Index("ticket_opened", "opened_at"),
         Index("ticket_thread_of_desk", "desk", "thread", postgresql_where=text("thread IS NOT NULL")),
         Index("ticket_open", "id", postgresql_where=text("status = 'open'")),
         Index("ticket_operator", "operator_id", "id"),

@@ -213,6 +213,14 @@ class Tickets:
             await self._assign(connection, ticket_id, to, TicketEventType.HANDED_OVER, by)
         return True
 
+    async def pick(self, connection: Connection, ticket_id: int, *, picking: bool) -> bool:
+        """Ask on the card to whom the ticket goes, or do not ask any more. False: there is nothing to hand over."""
+        ticket = await self.lock(connection, ticket_id)
+        if ticket is None or ticket["status"] == "closed":
+            return False
+        await self.show_card(connection, ticket, picking=picking)
+        return True
+
     async def operators(self, connection: Connection, limit: int = 20) -> list[Operator]:
         """Who has acted at the desk, the latest first."""
         return [Operator(row["id"], row["name"]) for row in await connection.fetch(queries.OPERATORS, limit)]
@@ -263,11 +271,16 @@ class Tickets:
             await self.show_card(connection, ticket)
         return True
 
-    async def unban(self, connection: Connection, chat: str) -> bool:
-        """Listen to that person again. False: they were not banned."""
+    async def unban(self, connection: Connection, ticket_id: int) -> bool:
+        """Listen to that ticket's person again. False: they were not banned."""
+        ticket = await self.lock(connection, ticket_id)
+        if ticket is None:
+            return False
         gone = await connection.fetchval(
-            "DELETE FROM support_ban WHERE sender = $1 AND chat = $2 RETURNING id", self._steps.sender, chat
-        )
+            "DELETE FROM support_ban WHERE sender = $1 AND chat = $2 RETURNING id",
+            ticket["sender"], ticket["chat"],
+        )  # fmt: skip
+        await self.show_card(connection, ticket)
         return gone is not None
 
     # --- the desk's side of it -------------------------------------------------------------------
