@@ -15,6 +15,8 @@ from service.access.links import Links
 from service.access.tokens import Tokens
 from service.api import ApiDeps, create_api
 from service.audience.people import QuietHours
+from service.bot.inbox import Inbox
+from service.bot.role import BotRole, Webhook, bot_id
 from service.content.localisation import Localisation, locales_folder
 from service.content.rendering import Renderer
 from service.db.database import OUTAGE, Database
@@ -82,6 +84,7 @@ class App:
         self.transports: list[Transport] = build_transports(settings, self.intake) if works else []
         self._consuming: list[asyncio.Task[None]] = []
         self.keys = ApiKeys(self.database)
+        self.webhook, self.bot = self._bot()
         self._register_health()
         self.api = self._build_api()
 
@@ -100,6 +103,7 @@ class App:
             localisation=self.localisation,
             wording=self._wording(self.trials),
             desk=self.desk,
+            webhook=self.webhook,
             links=self.links,
             authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
             asyncapi=_asyncapi_json,
@@ -115,6 +119,7 @@ class App:
             self._planner,
             offers_links=self.settings.server.public_url is not None,
             relaying=None if self.desk is None else self.desk.relaying,
+            problem_categories=() if self.desk is None else self.settings.bot.problem_categories,
         )
 
     def _desk(self) -> Desk | None:
@@ -130,6 +135,28 @@ class App:
             localisation=self.localisation,
             transports=configured_transports(self.settings),
         )
+
+    def _bot(self) -> tuple[Webhook | None, BotRole | None]:
+        """What takes the bot's updates, and what handles them."""
+        if self.senders["TG"].off_reason is not None:
+            return None, None
+        inbox = Inbox(bot_id(self.settings))
+        webhook = None
+        if self.settings.bot.mode == "webhook":
+            webhook = Webhook(self.database, inbox, self.settings, self.links)
+        if "bot" not in self.settings.process.roles:
+            return webhook, None
+        bot = BotRole(
+            self.database,
+            self.settings,
+            links=self.links,
+            localisation=self.localisation,
+            desk=self.desk,
+            respect=self.operations.respect,
+            inbox=inbox,
+            webhook=webhook,
+        )
+        return webhook, bot
 
     @asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
@@ -159,6 +186,8 @@ class App:
         admin = self.settings.auth.admin_api_key
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
+        if self.bot is not None:
+            self.bot.start()
         if self.desk is not None and self._works:
             self.desk.clock.start()
         self._consuming = [
@@ -170,6 +199,8 @@ class App:
     async def stop(self) -> None:
         """Stop taking in, drain, report, disconnect."""
         await asyncio.gather(*(transport.stop_intake() for transport in self.transports))
+        if self.bot is not None:
+            await self.bot.stop()
         if self.desk is not None:
             await self.desk.clock.close()
         await self.engine.stop()
@@ -204,6 +235,8 @@ class App:
         self.health.register("database", database, required=True)
         for transport in self.transports:
             self.health.register(transport.name, _transport_probe(transport), required=False)
+        if self.bot is not None:
+            self.health.register("bot", self.bot.health, required=False)
         for name in self.engine.senders:
             self.health.register(f"sender {name}", self._sender_probe(name), required=False)
 

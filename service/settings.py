@@ -4,6 +4,7 @@ Only `cli`, `app` and tests make these objects; everything else receives the gro
 Empty variables count as unset, so that a compose file may pass them through.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _LOCALE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"
-Role = Literal["api", "worker"]
+Role = Literal["api", "worker", "bot"]
 
 
 def _env(prefix: str) -> SettingsConfigDict:
@@ -268,12 +269,79 @@ class SupportSettings(BaseSettings):
     warn_hours: float = Field(48.0, ge=0, description="A person who does not answer is warned; 0: never")
     close_hours: float = Field(24.0, gt=0, description="After the warning the ticket is closed")
     reopen_hours: float = Field(
-        72.0, ge=0, description="So long after closing, an answer to the desk's message opens the ticket again"
+        72.0,
+        ge=0,
+        description="So long after closing, an answer to the desk's message opens the ticket again",
     )
-    transcript: bool = Field(True, description="Send the conversation to the desk as a file when it is closed")
+    transcript: bool = Field(
+        True, description="Send the conversation to the desk as a file when it is closed"
+    )
+    retention_days: float = Field(365.0, ge=0, description="Closed tickets are kept so long; 0: for ever")
     card_deliveries: int = Field(5, ge=0, le=20, description="Recent deliveries that the card lists")
 
     @field_validator("specialists", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Titles = dict[str, dict[str, str]]
+"""Names and, by locale, what people read in their place."""
+
+
+class BotSettings(BaseSettings):
+    """The Telegram bot that people talk to: on where the role `bot` is, when `TG_BOT_TOKEN` is set.
+
+    Lists of categories are names with commas between, or JSON with titles: `{"news": {"en": "News", "ru":
+    "Новости"}}`.
+    """
+
+    model_config = _env("BOT_")
+
+    mode: Literal["polling", "webhook"] = Field("polling", description="How Telegram's updates come in")
+    start: Literal["open", "approval", "closed"] = Field(
+        "open", description="Who may join without a link: anybody, whoever is approved, nobody"
+    )
+    poll_seconds: int = Field(30, ge=1, le=50, description="How long one poll for updates waits")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]{16,256}$",
+        description="Goes with every update of a webhook; unset: made from the key that signs links",
+    )
+    webhook_connections: int = Field(
+        40, ge=1, le=100, description="Updates that Telegram posts at the same time"
+    )
+    link_hours: float = Field(24.0, gt=0, le=8_760, description="How long a link to join is good for")
+    report_hours: float = Field(24.0, gt=0, description="How long a report may be left unfinished")
+    concurrency: int = Field(4, ge=1, le=50, description="Chats whose updates are handled at the same time")
+    attempts: int = Field(3, ge=1, le=100, description="After so many failures an update is put aside")
+    retention_hours: float = Field(
+        72.0, ge=25, description="The ids of handled updates are kept so long; Telegram repeats them for 24"
+    )
+    aside_days: float = Field(30.0, gt=0, description="Updates that were put aside are kept so long")
+    categories: Annotated[Titles, NoDecode] = Field(
+        default_factory=dict, description="Categories that people may switch off"
+    )
+    problem_categories: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Notifications of these categories have a button to report a problem"
+    )
+    report_categories: Annotated[Titles, NoDecode] = Field(
+        default_factory=dict, description="What a report may be about; unset: people are not asked"
+    )
+
+    @field_validator("categories", "report_categories", mode="before")
+    @classmethod
+    def _titles(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("{"):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError('is no JSON; accepted: news,orders or {"news": {"en": "News"}}') from None
+        return {name.strip(): {} for name in value.split(",") if name.strip()}
+
+    @field_validator("problem_categories", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -292,7 +360,7 @@ class ProcessSettings(BaseSettings):
 
     model_config = _env("")
 
-    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker")
+    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "bot")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
@@ -321,4 +389,5 @@ class Settings(BaseSettings):
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     support: SupportSettings = Field(default_factory=SupportSettings)
+    bot: BotSettings = Field(default_factory=BotSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)

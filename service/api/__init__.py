@@ -13,6 +13,7 @@ from service.api import (
     audit,
     contacts,
     deliveries,
+    joining,
     keys,
     notifications,
     observing,
@@ -20,6 +21,7 @@ from service.api import (
     recipients_import,
     rejections,
     senders,
+    telegram,
     templates,
     tickets,
     topics,
@@ -59,6 +61,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             recipients_import,
             recipients,
             contacts,
+            joining,
             topics,
             templates,
             tickets,
@@ -68,6 +71,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             app.include_router(resource.router, prefix="/v1")
         app.include_router(unsubscribe.router)
         app.include_router(acknowledge.router)
+    if {"api", "bot"} & set(deps.settings.process.roles):
+        app.include_router(telegram.router)
     app.include_router(observing.router)
     app.add_middleware(
         Gate,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -34,6 +34,18 @@ from service.support.desk import Desk
 from service.support.listing import TicketListing
 
 
+class TakesUpdates(Protocol):
+    """Where the updates go that a bot's server posts."""
+
+    def knows(self, secret: str) -> bool:
+        """Whether a call with that secret is the server's."""
+        ...
+
+    async def take(self, body: bytes) -> bool:
+        """Store an update. False: it is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class ApiDeps:
     """`read_gauges` brings the gauges of `metrics` up to date; `asyncapi` makes the document to show, as JSON.
@@ -55,6 +67,7 @@ class ApiDeps:
     localisation: Localisation
     wording: Wording
     desk: Desk | None
+    webhook: TakesUpdates | None
     read_gauges: Callable[[], Awaitable[None]]
     asyncapi: Callable[[], str] | None = None
 

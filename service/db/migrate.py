@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MODELS = (
     "service.access.models",
     "service.audience.models",
+    "service.bot.models",
     "service.content.models",
     "service.delivery.models",
     "service.support.models",

@@ -13,9 +13,12 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from service.senders.relay import Relay
+from service.senders.relay import Action, Relay
 
 TextFormat = Literal["plain", "markdown", "html"]
+
+PROBLEM = "problem"
+"""The action under a notification by which its reader reports a problem with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Message:
     parts_done: tuple[str, ...] = ()
     relay: Relay | None = None
     """A step of a conversation, in the place of the text; only for senders that have the capability."""
+    actions: Sequence[Action] = ()
+    """Rows below the buttons; only for senders that have the capability."""
 
 
 class Scope(StrEnum):
@@ -130,6 +135,8 @@ class Capabilities:
     length_unit: Literal["characters", "utf-16 units", "bytes"] = "characters"
     splits: bool = False
     buttons: bool = False
+    actions: bool = False
+    """It shows buttons whose action comes back to the service."""
     relays: bool = False
     """It can take the steps of a relayed conversation."""
     attachments: frozenset[Literal["photo", "document"]] = frozenset()

@@ -34,7 +34,7 @@ from service.senders.base import (
 )
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
 from service.senders.markup import RichText, clean, read, telegram_html, utf16_length
-from service.senders.relay import Relay
+from service.senders.relay import Action, Relay
 from service.senders.telegram_calls import Call, call_of, ids_in, is_unchanged, outcome_of_step
 from service.settings import TelegramSettings
 
@@ -78,6 +78,7 @@ class TelegramSender(BaseSender):
         length_unit="utf-16 units",
         splits=True,
         buttons=True,
+        actions=True,
         relays=True,
         attachments=frozenset({"photo", "document"}),
     )
@@ -207,6 +208,7 @@ class _Part:
     text: RichText
     url: str = ""
     buttons: Sequence[Button] = ()
+    actions: Sequence[Action] = ()
 
     @property
     def written(self) -> str:
@@ -279,8 +281,8 @@ def _parts(message: Message) -> list[_Part]:
         parts = [replace(files[0], text=text)]
     else:
         parts = [*files, *(_Part("text", piece) for piece in text.split(TEXT_MAX_UNITS))]
-    if parts and message.buttons:
-        parts[-1] = replace(parts[-1], buttons=message.buttons)
+    if parts and (message.buttons or message.actions):
+        parts[-1] = replace(parts[-1], buttons=message.buttons, actions=message.actions)
     return parts
 
 
@@ -291,8 +293,9 @@ def _fields(chat: Chat, thread: int | None, part: "_Part") -> dict[str, Any]:
         fields["message_thread_id"] = thread
     if part.text.spans:
         fields["parse_mode"] = "HTML"
-    if part.buttons:
+    if part.buttons or part.actions:
         rows = [[{"text": clean(button.text), "url": button.url}] for button in part.buttons]
+        rows += [[{"text": clean(one.text), "callback_data": one.action}] for one in part.actions]
         fields["reply_markup"] = {"inline_keyboard": rows}
     if part.kind == "text":
         fields["text"] = part.written

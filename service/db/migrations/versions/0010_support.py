@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0010"
-down_revision = "0004"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -82,6 +82,13 @@ def upgrade() -> None:
     )
     op.create_index("ticket_chat", "ticket", ["sender", "chat", "id"], unique=False)
     op.create_index(
+        "ticket_closed_at",
+        "ticket",
+        ["closed_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'closed'"),
+    )
+    op.create_index(
         "ticket_idle", "ticket", ["idle_at"], unique=False, postgresql_where=sa.text("idle_at IS NOT NULL")
     )
     op.create_index(
@@ -94,6 +101,7 @@ def upgrade() -> None:
     op.create_index(
         "ticket_open", "ticket", ["id"], unique=False, postgresql_where=sa.text("status = 'open'")
     )
+    op.create_index("ticket_opened", "ticket", ["opened_at"], unique=False)
     op.create_index(
         "ticket_opening",
         "ticket",
@@ -145,6 +153,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("album IS NOT NULL"),
     )
     op.create_index(
+        "ticket_message_failed",
+        "ticket_message",
+        ["delivery_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'failed'"),
+    )
+    op.create_index(
         "ticket_message_sending",
         "ticket_message",
         ["delivery_id"],
@@ -169,3 +184,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chat", "id"),
     )
     op.create_index("relayed_message_part", "relayed_message", ["message_id", "part"], unique=False)
+    # Keys that may do everything still may.
+    op.execute(
+        "UPDATE api_key SET scopes = scopes || ARRAY['support'] WHERE scopes @> ARRAY['send', 'read', 'manage'] AND NOT scopes @> ARRAY['support']"
+    )
