@@ -333,7 +333,7 @@ async def close(deps: Deps, caller: Specialist, ticket_id: TicketId) -> TicketVi
     desk = _desk(deps)
     async with deps.audit.entry(caller, "ticket.close", str(ticket_id)):
         async with deps.database.transaction() as connection:
-            done = await desk.tickets.close(connection, ticket_id, "api")
+            done = await desk.tickets.close(connection, ticket_id, "api", _operator_asked(None, caller))
         if not done:
             raise await _closed_or_missing(deps, ticket_id)
     return TicketView.of(await _ticket(deps, ticket_id))

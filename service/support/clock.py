@@ -16,6 +16,7 @@ from service.support.wording import Wordings
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
+FORGET_ROWS = 100
 SWEEP_SECONDS = 2.0
 """What another process left unsettled is found after so long."""
 
@@ -71,6 +72,7 @@ class SupportClock:
                     sweep_at = loop.time() + SWEEP_SECONDS
                     await self._outcomes.settle()
                     await self.mind_silence()
+                    await self.forget()
             except TRANSIENT as error:
                 log.debug("the support desk waits for the database: %s", error)
             except Exception:
@@ -88,6 +90,11 @@ class SupportClock:
                 ticket = await self._tickets.lock(connection, row["ticket_id"])
                 if ticket is not None:
                     await self._messages.plan(connection, ticket)
+
+    async def forget(self) -> None:
+        """Remove what was closed long ago, with all that was said."""
+        if self._settings.retention_days:
+            await self._database.pool.execute(queries.FORGET, self._settings.retention_days, FORGET_ROWS)
 
     async def mind_silence(self) -> None:
         """Warn people who do not answer, and close what they left."""

@@ -16,13 +16,17 @@ from service.support import queries
 from service.support.messages import Messages, part_of
 from service.support.tickets import Tickets
 from service.support.values import Incoming, Operator, Wrote
+from service.support.wording import Wordings
 
 
 class Conversation:
     """Messages and their edits, from both sides."""
 
-    def __init__(self, settings: SupportSettings, *, tickets: Tickets, messages: Messages) -> None:
+    def __init__(
+        self, settings: SupportSettings, *, tickets: Tickets, messages: Messages, words: Wordings
+    ) -> None:
         self._settings = settings
+        self._words = words
         self._tickets = tickets
         self._messages = messages
 
@@ -86,6 +90,8 @@ class Conversation:
                 connection, ticket, written, part_of(written),
                 origin="operator", toward=None, operator=operator.id,
             )  # fmt: skip
+            if outward is not None and ticket["topic"] == "plain":
+                await self._messages.say(connection, ticket, "desk", self._words.desk_is_closed(ticket))
             return "internal"
         if ticket["operator_id"] is None and self._settings.claim_by_reply:
             await self._tickets.claim(connection, ticket["id"], operator)

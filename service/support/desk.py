@@ -39,7 +39,7 @@ class Desk:
         messages = Messages(steps, telling)
         words = Wordings(localisation, settings)
         self.tickets = Tickets(chat, settings, steps=steps, messages=messages, telling=telling, words=words)
-        self.conversation = Conversation(settings, tickets=self.tickets, messages=messages)
+        self.conversation = Conversation(settings, tickets=self.tickets, messages=messages, words=words)
         self.relaying = Relaying(database, localisation, settings)
         outcomes = Outcomes(
             database, tickets=self.tickets, messages=messages, steps=steps, telling=telling, words=words

@@ -52,6 +52,7 @@ class Ticket(SQLModel, table=True):
         Index("ticket_chat", "sender", "chat", "id"),
         Index("ticket_recipient", "recipient_id"),
         Index("ticket_opened", "opened_at"),
+        Index("ticket_closed_at", "closed_at", postgresql_where=text("status = 'closed'")),
         Index("ticket_thread_of_desk", "desk", "thread", postgresql_where=text("thread IS NOT NULL")),
         Index("ticket_open", "id", postgresql_where=text("status = 'open'")),
         Index("ticket_operator", "operator_id", "id"),
@@ -115,6 +116,7 @@ class TicketMessage(SQLModel, table=True):
         Index("ticket_message_ticket", "ticket_id", "id"),
         Index("ticket_message_waiting", "ready_at", postgresql_where=text("state = 'waiting'")),
         Index("ticket_message_sending", "delivery_id", postgresql_where=text("state = 'sending'")),
+        Index("ticket_message_failed", "delivery_id", postgresql_where=text("state = 'failed'")),
         Index("ticket_message_album", "ticket_id", "album", postgresql_where=text("album IS NOT NULL")),
     )
 

@@ -17,6 +17,7 @@ from service.support.wording import Wordings
 log = logging.getLogger(__name__)
 
 REPEATS_MAX = 3
+TOPIC_AGAIN_SECONDS = 60.0
 
 
 class Outcomes:
@@ -61,6 +62,11 @@ class Outcomes:
                 return
             made = await connection.fetchrow(queries.TOPIC, ticket["topic_delivery"])
             if made is None or made["status"] in ("queued", "sending"):
+                return
+            if made["status"] != "sent" and made["error_kind"] != "refused":
+                # The desk is out of reach, and may come back: what is said waits.
+                log.error("ticket %d has no topic yet: %s", ticket_id, made["error_text"])
+                await self._tickets.make_topic(connection, ticket, TOPIC_AGAIN_SECONDS)
                 return
             if made["status"] != "sent":
                 log.error(

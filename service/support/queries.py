@@ -60,14 +60,12 @@ OPERATORS = "SELECT id, name FROM support_operator ORDER BY seen_at DESC LIMIT $
 OPERATOR = "SELECT name FROM support_operator WHERE id = $1"
 DESK = "SELECT moved_to FROM support_desk WHERE chat = $1"
 
-# Desks that moved earlier move on, so that one look-up is always enough.
 MOVE_DESK = """
-WITH moved AS (UPDATE support_desk SET moved_to = $2 WHERE moved_to = $1),
-noted AS (
-    INSERT INTO support_desk (chat, moved_to) VALUES ($1, $2)
+WITH noted AS (
+    INSERT INTO support_desk (chat, moved_to) VALUES ($1, $3)
     ON CONFLICT (chat) DO UPDATE SET moved_to = excluded.moved_to
 )
-UPDATE ticket SET desk = $2 WHERE desk = $1
+UPDATE ticket SET desk = $3 WHERE desk IN ($1, $2)
 """
 
 # --- messages ------------------------------------------------------------------------------------
@@ -113,14 +111,16 @@ MESSAGE = "SELECT * FROM ticket_message WHERE id = $1"
 
 # --- what became of them -------------------------------------------------------------------------
 
-# The usual case for a whole batch: it was sent, and where the copies are is remembered.
+# The usual case for a whole batch: it was sent, and where the copies are is remembered. What had failed and
+# was put back into the queue by a person is found by its delivery only.
 # `desk` is set where the desk's chat has turned out to be another one.
 HARVEST = """
 WITH done AS (
     UPDATE ticket_message m SET state = 'sent'
     FROM delivery d
-    WHERE d.id = m.delivery_id AND m.state = 'sending' AND d.status = 'sent'
-      AND ($1::bigint[] IS NULL OR m.delivery_id = ANY($1))
+    WHERE d.id = m.delivery_id AND d.status = 'sent'
+      AND (m.state = 'sending' AND $1::bigint[] IS NULL
+        OR m.state IN ('sending', 'failed') AND m.delivery_id = ANY($1))
     RETURNING m.id, m.ticket_id, m.toward, split_part(d.address, ':', 1) AS chat, d.provider_ids
 ), copied AS (
     INSERT INTO relayed_message (chat, id, message_id, part)
@@ -154,7 +154,7 @@ WHERE t.topic = 'opening' AND d.status NOT IN ('queued', 'sending')
   AND ($1::bigint[] IS NULL OR t.topic_delivery = ANY($1))
 ORDER BY t.id LIMIT 500
 """
-TOPIC = "SELECT status, address, provider_ids, error_text FROM delivery WHERE id = $1"
+TOPIC = "SELECT status, address, provider_ids, error_kind, error_text FROM delivery WHERE id = $1"
 FAILED = "UPDATE ticket_message SET state = 'failed' WHERE id = $1"
 AGAIN = "UPDATE ticket_message SET state = 'waiting', delivery_id = NULL, repeats = repeats + 1 WHERE id = $1"
 
@@ -175,5 +175,9 @@ SELECT DISTINCT ticket_id FROM (
     WHERE m.state = 'waiting' AND m.ready_at <= now() AND (t.topic <> 'opening' OR m.toward = 'person')
     ORDER BY m.ready_at LIMIT 500
 ) m
+"""
+FORGET = """
+DELETE FROM ticket WHERE id IN (
+    SELECT id FROM ticket WHERE status = 'closed' AND closed_at < now() - $1 * interval '1 day' ORDER BY closed_at LIMIT $2)
 """
 IDLE = "SELECT id FROM ticket WHERE idle_at <= now() ORDER BY idle_at LIMIT 200"

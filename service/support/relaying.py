@@ -1,6 +1,7 @@
 """What a step of a conversation really sends, made from the tables at the time of sending."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -21,6 +22,8 @@ from service.support.values import Operator
 FOLLOWS_SECONDS = 0.05
 """What changes or answers a message that was sent just now waits so long for its id."""
 OUTAGE_SECONDS = 2.0
+FRESH_SECONDS = 2.0
+"""Nobody waits longer for the id of what is answered: it was no message of this conversation."""
 TOPIC_NAME_CHARS = 128
 _NOTHING = Suppressed("nothing_to_do", "what it is about is not there any more")
 _LATER = Throttled(reason="what it follows is not settled yet", retry_after=FOLLOWS_SECONDS)
@@ -37,6 +40,12 @@ WHERE m.id = $1
 _ANSWERED = """
 SELECT m.id, r.part FROM relayed_message r JOIN ticket_message m ON m.id = r.message_id
 WHERE r.chat = $1 AND r.id = $2 AND m.ticket_id = $3
+"""
+# Copies that have left and are not noted yet: a quick answer may be to one of them.
+_FRESH = """
+SELECT m.id, array_position(d.provider_ids, $3::text) - 1 AS part, d.status <> 'sent' AS under_way
+FROM ticket_message m JOIN delivery d ON d.id = m.delivery_id
+WHERE m.ticket_id = $1 AND m.toward <> $2 AND m.state = 'sending' AND d.status IN ('sending', 'sent')
 """
 _SOURCES = "SELECT id FROM relayed_message WHERE message_id = $1 AND chat = $2 ORDER BY part"
 
@@ -65,7 +74,7 @@ class Relaying:
     ) -> Relay | NotSent | Suppressed:
         match step["step"]:
             case "message":
-                return await self._say(connection, ticket, step["message"])
+                return await self._say(connection, job, ticket, step["message"])
             case "edit":
                 return await self._edit(connection, ticket, step)
             case "card":
@@ -82,7 +91,7 @@ class Relaying:
         raise ValueError(f"{step['step']!r} is no step")
 
     async def _say(
-        self, connection: Connection, ticket: Any, message_id: int
+        self, connection: Connection, job: Job, ticket: Any, message_id: int
     ) -> Relay | NotSent | Suppressed:
         row = await connection.fetchrow(queries.MESSAGE, message_id)
         if row is None:
@@ -90,7 +99,7 @@ class Relaying:
         chat = other_chat(ticket, row["toward"])
         answers = None
         if row["reply_to"] is not None:
-            found = await self._answers(connection, ticket, row, chat)
+            found = await self._answers(connection, job, ticket, row, chat)
             if isinstance(found, Throttled):
                 return found
             answers = found
@@ -113,12 +122,16 @@ class Relaying:
         )
 
     async def _answers(
-        self, connection: Connection, ticket: Any, row: Any, chat: str
+        self, connection: Connection, job: Job, ticket: Any, row: Any, chat: str
     ) -> int | Throttled | None:
         """The message at the other side that stands for the one that is answered."""
         found = await connection.fetchrow(_ANSWERED, row["chat"], row["reply_to"], ticket["id"])
         if found is None:
-            return None
+            fresh = await connection.fetch(_FRESH, ticket["id"], row["toward"], str(row["reply_to"]))
+            found = next((copy for copy in fresh if copy["part"] is not None), None)
+            young = datetime.now(UTC) - job.created_at < timedelta(seconds=FRESH_SECONDS)
+            if found is None:
+                return _LATER if young and any(copy["under_way"] for copy in fresh) else None
         copy = await connection.fetchrow(_COPY, found["id"], found["part"], chat)
         if copy["id"] is None and copy["state"] == "sending" and found["id"] < row["id"]:
             return _LATER

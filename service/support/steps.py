@@ -33,7 +33,8 @@ WITH made AS (
 )
 INSERT INTO delivery (notification_id, position, sender, address, priority, status, hold_unknown, spacing,
     pacing_key, send_at, due_at, created_at, behind, started, attempt, lost_leases, facts)
-SELECT id, 0, $2, $4, $10, 'queued', false, $5, $6, now(), now(), now(), false, false, 0, 0, $11::jsonb FROM made
+SELECT id, 0, $2, $4, $10, 'queued', false, $5, $6, now() + $12 * interval '1 second',
+    now() + $12 * interval '1 second', now(), false, false, 0, 0, $11::jsonb FROM made
 RETURNING id
 """
 
@@ -57,17 +58,23 @@ class Steps:
         hop = Hop(self.sender, desk_address(ticket), self._desk_spacing, self._pacing_key(ticket["desk"]))
         return await self._add(connection, ticket, hop, step, of)
 
-    async def make_topic(self, connection: Connection, ticket: Any) -> int | None:
+    async def make_topic(self, connection: Connection, ticket: Any, delay_seconds: float = 0.0) -> int | None:
         """Ask for a topic. It has a budget of its own, so that nothing else waits for it."""
         key = f"{self._pacing_key(ticket['desk'])}#topics"
         hop = Hop(self.sender, ticket["desk"], self._topic_spacing, key)
-        return await self._add(connection, ticket, hop, "topic", {})
+        return await self._add(connection, ticket, hop, "topic", {}, delay_seconds)
 
     def _pacing_key(self, desk: str) -> str:
         return self._sender.pacing_key(desk)
 
     async def _add(
-        self, connection: Connection, ticket: Any, hop: Hop, step: Step, of: dict[str, Any]
+        self,
+        connection: Connection,
+        ticket: Any,
+        hop: Hop,
+        step: Step,
+        of: dict[str, Any],
+        delay_seconds: float = 0.0,
     ) -> int | None:
         key = of.pop("key", None)
         content = {
@@ -88,6 +95,7 @@ class Steps:
             CATEGORY,
             URGENT,
             orjson.dumps({"locale": ticket["locale"], "zone": ZONE}).decode(),
+            delay_seconds,
         )
         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"due {self.sender}")
         return delivery

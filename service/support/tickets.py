@@ -50,8 +50,7 @@ class Tickets:
     async def desk_moved(self, connection: Connection, old: str, new: str) -> None:
         """A group became a supergroup. What is no desk is no concern of ours."""
         if old == await self.desk_chat(connection):
-            await connection.execute(queries.MOVE_DESK, self.desk, new)
-            await connection.execute("UPDATE ticket SET desk = $2 WHERE desk = $1", old, new)
+            await connection.execute(queries.MOVE_DESK, self.desk, old, new)
 
     def may_answer(self, operator: str) -> bool:
         """Whether that member of the desk's chat is a specialist."""
@@ -285,9 +284,9 @@ class Tickets:
 
     # --- the desk's side of it -------------------------------------------------------------------
 
-    async def make_topic(self, connection: Connection, ticket: Any) -> None:
+    async def make_topic(self, connection: Connection, ticket: Any, delay_seconds: float = 0.0) -> None:
         """Ask for a topic; what is said waits for it."""
-        delivery = await self._steps.make_topic(connection, ticket)
+        delivery = await self._steps.make_topic(connection, ticket, delay_seconds)
         await connection.execute(
             """UPDATE ticket SET topic = 'opening', thread = NULL, topic_delivery = $2, card_delivery = NULL,
                 card_message = NULL WHERE id = $1""",

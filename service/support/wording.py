@@ -60,6 +60,9 @@ class Wordings:
             return self._desk.gettext("Closed: the person does not answer")
         return self._desk.gettext("Closed by the person")
 
+    def desk_is_closed(self, ticket: Any) -> str:
+        return self._desk.gettext("Ticket {number} is closed: that was not sent").format(number=ticket["id"])
+
     def desk_reopened(self, operator: Operator | None) -> str:
         if operator is None:
             return self._desk.gettext("The person wrote again: the ticket is open")

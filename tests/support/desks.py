@@ -128,6 +128,7 @@ async def desk_bench(
     engine = make_engine(database, {"TG": sender}, DeliverySettings(**FAST), desk=desk)
     events = Events()
     await engine.start([events])
+    await engine.opened()
     desk.clock.start()
     try:
         yield DeskBench(tg, database, desk, events)
