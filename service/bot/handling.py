@@ -7,6 +7,7 @@ from typing import Any
 from aiogram import BaseMiddleware, Bot, Dispatcher, F, Router
 from aiogram.dispatcher.event.bases import SkipHandler
 from aiogram.types import CallbackQuery, Message, Update
+from pydantic import ValidationError
 
 from service.access.links import Links
 from service.bot.desk import DeskUpdates
@@ -56,8 +57,17 @@ class Handling:
         """Handle an update as Telegram sent it. Raises ValueError for what is none."""
         # The standard parser takes halves of characters, too, where orjson refuses the whole.
         given: dict[str, Any] = _clean(json.loads(body))
-        update = Update.model_validate(given, context={"bot": self._bot})
+        update = self._read(given)
         await self._dispatcher.feed_update(self._bot, update, turn=turn)
+
+    def _read(self, given: dict[str, Any]) -> Update:
+        try:
+            return Update.model_validate(given, context={"bot": self._bot})
+        except ValidationError as error:
+            # Its own text has what people wrote in it, which no log has to know.
+            wrong = error.errors(include_url=False, include_input=False, include_context=False)
+            where = [".".join(map(str, problem["loc"])) + ": " + problem["msg"] for problem in wrong[:3]]
+            raise ValueError(f"no update: {'; '.join(where)}") from None
 
 
 class _OfDesk(BaseMiddleware):

@@ -44,9 +44,9 @@ _SAID = "UPDATE bot_update SET replies = NULL WHERE bot = $1 AND id = $2"
 _FORGET = """
 DELETE FROM bot_update WHERE (bot, id) IN (
     SELECT bot, id FROM bot_update
-    WHERE at < now() - $1 * interval '1 hour' AND state = 'done' ORDER BY at LIMIT $3
-    UNION ALL
-    SELECT bot, id FROM bot_update WHERE at < now() - $2 * interval '1 day' AND state = 'aside' LIMIT $3)
+    WHERE at < now() - CASE state WHEN 'done' THEN $1 * interval '1 hour' ELSE $2 * interval '1 day' END
+        AND at < now() - $1 * interval '1 hour' AND state <> 'waiting'
+    ORDER BY at LIMIT $3)
 """
 _ASIDE = "SELECT count(*) FROM (SELECT 1 FROM bot_update WHERE bot = $1 AND state = 'aside' LIMIT 1000) a"
 

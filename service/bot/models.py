@@ -36,6 +36,7 @@ class BotUpdate(SQLModel, table=True):
         CheckConstraint("(state = 'done') = (body IS NULL)", name="bot_update_body"),
         Index("bot_update_waiting", "bot", "lane", "id", postgresql_where=text("state = 'waiting'")),
         Index("bot_update_unsaid", "at", postgresql_where=text("replies IS NOT NULL")),
+        Index("bot_update_aside", "bot", postgresql_where=text("state = 'aside'")),
         Index("bot_update_age", "at"),
     )
 

@@ -1,7 +1,6 @@
 """The stored updates are handled: in each lane one after the other, a few lanes at the same time."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
@@ -11,7 +10,7 @@ from service.bot.inbox import Inbox, Waiting
 from service.bot.replies import Reply
 from service.bot.turn import Turn
 from service.content.localisation import Localisation
-from service.db.database import OUTAGE, TRANSIENT, Database
+from service.db.database import TRANSIENT, Database
 from service.settings import BotSettings
 
 log = logging.getLogger(__name__)
@@ -149,7 +148,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         forget_at = loop.time()
         while True:
-            with contextlib.suppress(*OUTAGE):
+            try:
                 async with self._database.connection() as connection:
                     self.wake(await self._inbox.lanes(connection))
                     self.aside = await self._inbox.aside(connection)
@@ -157,6 +156,10 @@ class Worker:
                 if loop.time() >= forget_at:
                     forget_at = loop.time() + FORGET_EVERY_SECONDS
                     await self._forget()
+            except TRANSIENT as error:
+                log.debug("updates are not looked at: %s", error)
+            except Exception:
+                log.exception("updates are not looked at, trying again")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _say_unsaid(self) -> None:

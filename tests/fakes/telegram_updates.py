@@ -54,7 +54,7 @@ class Updates:
         self._answer, self._refuse, self._call = answer, refuse, call
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
-        self._last_id = 1_000
+        self.last_id = 1_000
         self._poll: _Poll | None = None
         self.clear()
 
@@ -68,18 +68,18 @@ class Updates:
 
     def add(self, kind: str, chat: int, content: dict[str, Any]) -> int:
         """Something happened: its update's id. What the bot did not ask for is not kept."""
-        self._last_id += 1
+        self.last_id += 1
         if kind in UNASKED if self._allowed is None else kind not in self._allowed:
-            return self._last_id
-        update = {"update_id": self._last_id, kind: content}
+            return self.last_id
+        update = {"update_id": self.last_id, kind: content}
         if self.webhook is None:
             self.pending.append(update)
             self._end_poll()
         else:
             self._push(chat, update)
-        return self._last_id
+        return self.last_id
 
-    def repeat(self, update_id: int, chat: int, kind: str, content: dict[str, Any]) -> None:
+    def repeat(self, update_id: int, kind: str, content: dict[str, Any]) -> None:
         """Hand out an update with that id once more, as after a lost confirmation."""
         self.pending.append({"update_id": update_id, kind: content})
         self._end_poll()

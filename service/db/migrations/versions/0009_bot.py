@@ -49,6 +49,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("replies IS NOT NULL"),
     )
+    op.create_index(
+        "bot_update_aside", "bot_update", ["bot"], unique=False, postgresql_where=sa.text("state = 'aside'")
+    )
     op.create_index("bot_update_age", "bot_update", ["at"], unique=False)
     op.create_table(
         "contact_link",
