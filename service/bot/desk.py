@@ -5,7 +5,7 @@ Every method works in the caller's transaction; the update's repeat is the calle
 
 from aiogram.types import CallbackQuery, Message, User
 
-from service.bot.incoming import incoming
+from service.bot.incoming import incoming, kind_of
 from service.content.localisation import Localisation
 from service.db.database import Connection
 from service.support.card import ACTION
@@ -122,7 +122,7 @@ _SERVICE = ("forum_topic", "general_forum", "new_chat", "left_chat", "pinned", "
 
 def _is_written(message: Message) -> bool:
     """Whether a person wrote it, and not Telegram about the chat."""
-    kind = str(message.content_type)
+    kind = kind_of(message)
     return not kind.startswith(_SERVICE) and not kind.endswith(("_created", "_started", "_ended", "_changed"))
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aiogram.enums import ContentType
 from aiogram.types import Message, PhotoSize
 
 from service.support.values import Incoming, Media
@@ -16,7 +17,7 @@ def incoming(message: Message) -> Incoming:
         message=message.message_id,
         text=message.text or message.caption or "",
         entities=tuple(entity.model_dump(mode="json", exclude_none=True) for entity in entities),
-        kind=str(message.content_type),
+        kind=kind_of(message),
         media=_media(message),
         album=message.media_group_id,
         reply_to=None if replied is None else replied.message_id,
@@ -24,8 +25,13 @@ def incoming(message: Message) -> Incoming:
     )
 
 
+def kind_of(message: Message) -> str:
+    """What it holds, as Telegram names the field: text, photo, forum_topic_closed, …"""
+    return ContentType(message.content_type).value
+
+
 def _media(message: Message) -> Media | None:
-    kind = str(message.content_type)
+    kind = kind_of(message)
     held: Any = getattr(message, kind, None)
     file: Any = held[-1] if isinstance(held, list) and held and isinstance(held[-1], PhotoSize) else held
     if not hasattr(file, "file_unique_id"):
