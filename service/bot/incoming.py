@@ -26,7 +26,7 @@ def incoming(message: Message) -> Incoming:
 
 
 def kind_of(message: Message) -> str:
-    """What it holds, as Telegram names the field: text, photo, forum_topic_closed, …"""
+    """What it holds, as Telegram names the field: text, photo, forum_topic_closed."""
     return ContentType(message.content_type).value
 
 
