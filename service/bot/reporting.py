@@ -226,7 +226,7 @@ async def _notification(connection: Connection, message: Message) -> tuple[str |
 
 
 def _kept(answered: Answered) -> str:
-    return orjson.dumps([answered.notification, answered.delivery, answered.text]).decode()
+    return orjson.dumps([str(answered.notification), answered.delivery, answered.text]).decode()
 
 
 def _read(kept: str | None) -> Answered | None:
