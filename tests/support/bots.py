@@ -81,6 +81,14 @@ class BotBench:
 
         await wait_until(handled, message="the updates are handled")
 
+    async def health(self) -> str:
+        """What the bot says of itself."""
+        part = (await self.call("GET", "/health/ready"))["parts"]["bot"]
+        return f"{part['status']}: {part['detail']}"
+
+    async def is_ready(self) -> bool:
+        return (await self.health()).startswith("ok")
+
     async def sql(self, statement: str, *values: object) -> Any:
         async with self.app.database.connection() as connection:
             return await connection.fetch(statement, *values)
@@ -94,14 +102,18 @@ async def running_bot(
     desk: bool = False,
     support: dict[str, Any] | None = None,
     audience: dict[str, Any] | None = None,
+    port: int = 0,
+    ready: bool = True,
     **bot: Any,
 ) -> AsyncIterator[BotBench]:
-    """`desk`: with a forum; `support`, `audience` and `bot` are settings of those groups."""
-    port = free_port()
+    """`desk`: with a forum; `ready`: wait until updates come in; `support`, `audience` and `bot` are settings of those groups."""
+    port = port or free_port()
     if desk and tg.chat(DESK).topics is None:
         tg.chat(DESK).topics = {}
     settings = Settings(
-        server=ServerSettings(host="127.0.0.1", port=port, docs_enabled=False),
+        server=ServerSettings(
+            host="127.0.0.1", port=port, docs_enabled=False, public_url=f"http://127.0.0.1:{port}"
+        ),
         database=DatabaseSettings(url=SecretStr(database_url)),
         auth=AuthSettings(admin_api_key=SecretStr(KEY)),
         telegram=TelegramSettings(
@@ -128,13 +140,9 @@ async def running_bot(
         await wait_until(lambda: server.started or serving.done(), message="the service is up")
         async with ClientSession() as http:
             bench = BotBench(app, tg, http, f"http://127.0.0.1:{port}")
-            await wait_until(lambda: _is_ready(bench), deadline=30, message="the bot is ready")
+            if ready:
+                await wait_until(bench.is_ready, deadline=30, message="the bot is ready")
             yield bench
     finally:
         server.should_exit = True
         await serving
-
-
-async def _is_ready(bench: BotBench) -> bool:
-    assert bench.app.bot is not None
-    return (await bench.app.bot.health()).status == "ok"
