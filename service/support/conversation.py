@@ -41,9 +41,10 @@ class Conversation:
             return "no_ticket"
         if await connection.fetchval(queries.IS_KNOWN, written.chat, written.message):
             return "repeated"
-        await connection.execute(
-            "UPDATE ticket SET idle_at = NULL, warned = false WHERE id = $1", ticket["id"]
-        )
+        if ticket["idle_at"] is not None:
+            await connection.execute(
+                "UPDATE ticket SET idle_at = NULL, warned = false WHERE id = $1", ticket["id"]
+            )
         await self._relay(connection, ticket, written, part_of(written), origin="person", toward="desk")
         return "relayed"
 

@@ -50,9 +50,8 @@ class Messages:
             _json([part]),
             _json(rows) if rows else None,
             wait_seconds,
+            None if written is None else written.message,
         )
-        if written is not None:
-            await connection.execute(queries.PLACE, written.chat, written.message, message, 0)
         await self.tell(connection, ticket, message, part, origin=origin, toward=toward, operator=operator)
         await self.plan(connection, ticket)
         return message

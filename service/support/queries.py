@@ -70,15 +70,22 @@ UPDATE ticket SET desk = $3 WHERE desk IN ($1, $2)
 
 # --- messages ------------------------------------------------------------------------------------
 
+# With the place of the message in the chat where it was written, if it was written in one.
 ADD = """
+WITH added AS (
 INSERT INTO ticket_message (ticket_id, origin, toward, operator_id, chat, reply_to, album, parts, buttons, state, ready_at,
     repeats, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb, CASE WHEN $3::text IS NULL THEN 'note' ELSE 'waiting' END,
     clock_timestamp() + $10 * interval '1 second', 0, clock_timestamp())
 RETURNING id
+), placed AS (
+    INSERT INTO relayed_message (chat, id, message_id, part)
+    SELECT $5, $11, id, 0 FROM added WHERE $11::bigint IS NOT NULL
+)
+SELECT id FROM added
 """
 PLACE = """
-INSERT INTO relayed_message (chat, id, message_id, part) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING id
+INSERT INTO relayed_message (chat, id, message_id, part) VALUES ($1, $2, $3, $4)
 """
 IS_KNOWN = "SELECT true FROM relayed_message WHERE chat = $1 AND id = $2"
 

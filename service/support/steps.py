@@ -35,7 +35,7 @@ INSERT INTO delivery (notification_id, position, sender, address, priority, stat
     pacing_key, send_at, due_at, created_at, behind, started, attempt, lost_leases, facts)
 SELECT id, 0, $2, $4, $10, 'queued', false, $5, $6, now() + $12 * interval '1 second',
     now() + $12 * interval '1 second', now(), false, false, 0, 0, $11::jsonb FROM made
-RETURNING id
+RETURNING id, pg_notify($13, $14)
 """
 
 
@@ -96,8 +96,9 @@ class Steps:
             URGENT,
             orjson.dumps({"locale": ticket["locale"], "zone": ZONE}).decode(),
             delay_seconds,
+            CHANNEL,
+            f"due {self.sender}",
         )
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"due {self.sender}")
         return delivery
 
 
