@@ -14,7 +14,7 @@ from service.api.deps import ApiDeps, Deps, Specialist, supporting
 from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.recipients import WITH_BODY
-from service.contract import Address, FieldProblem, UtcDatetime
+from service.contract import Address, UtcDatetime
 from service.errors import InvalidRequest, NotFound, SupportOff, TicketClosed
 from service.support.desk import Desk
 from service.support.listing import Row, TicketFilter
@@ -171,11 +171,11 @@ class AssignRequest(BaseModel):
 
 
 class StatisticsQuery(BaseModel):
-    """Tickets opened in this time; without it, in the last 30 days."""
+    """Tickets opened in so many days before `until`, by default now."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: UtcDatetime | None = None
+    days: int = Field(STATISTICS_DAYS, ge=1, le=STATISTICS_MAX_DAYS)
     until: UtcDatetime | None = None
 
 
@@ -223,12 +223,9 @@ async def list_tickets(deps: Deps, query: Annotated[TicketQuery, Query()]) -> Pa
     responses=documented(InvalidRequest),
 )
 async def ticket_statistics(deps: Deps, query: Annotated[StatisticsQuery, Query()]) -> Statistics:
-    """Of all tickets opened in a time of at most 366 days, and by specialist."""
+    """Of all tickets opened in that time, and by specialist."""
     until = query.until or datetime.now(UTC)
-    since = query.since or _days_before(until, STATISTICS_DAYS)
-    if not timedelta(0) <= until - since <= timedelta(days=STATISTICS_MAX_DAYS):
-        problem = f"is not within {STATISTICS_MAX_DAYS} days before `until`"
-        raise InvalidRequest([FieldProblem(field="since", problem=problem, code="range")])
+    since = _days_before(until, query.days)
     total, by_operator = await deps.tickets.statistics(since, until)
     return Statistics(
         since=since,

@@ -112,7 +112,9 @@ def test_figures(desk_service: Service, database_url: str) -> None:
     assert figures["total"]["first_reply_median"] >= 0
     (vera,) = figures["operators"]
     assert (vera["operator"], vera["tickets"], vera["resolution_median"] >= 0) == (agent, 1, True)
-    problem_of(call("GET", "/v1/tickets/statistics?since=2020-01-01T00:00:00Z"), 422, "invalid_request")
+    before = call("GET", "/v1/tickets/statistics?days=1&until=2020-01-01T00:00:00Z").json()
+    assert (before["since"], before["total"]["tickets"]) == ("2019-12-31T00:00:00Z", 0)
+    problem_of(call("GET", "/v1/tickets/statistics?days=400"), 422, "invalid_request")
 
 
 def test_without_a_desk_there_is_only_reading(call: Call) -> None:

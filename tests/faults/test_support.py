@@ -74,15 +74,23 @@ async def test_conversations_and_sigkill(
         await town.act(user, f"{user} asks 0")
     await wait_until(town.know_topics, DEADLINE, "everybody has a topic")
     for number in range(1, ROUNDS):
+        crash = asyncio.create_task(_crash(service, town, number)) if number <= KILLS else None
         await town.everybody(number)
-        if number <= KILLS:
-            await _crash(service)
+        if crash is not None:
+            await crash
     repeats = await _all_arrived(town)
     tell("conversations", people=PEOPLE, rounds=ROUNDS, kills=KILLS, came_twice=repeats)
     assert len(await town.at_desk()) == PEOPLE, "somebody has two topics"
 
 
-async def _crash(service: Service) -> None:
+async def _crash(service: Service, town: Town, number: int) -> None:
+    """As soon as the first of that round is at the desk, while the others write."""
+    first = town.people[0]
+
+    async def begun() -> bool:
+        return f"{first} asks {number}" in (await town.at_desk())[town.topics[first]]
+
+    await wait_until(begun, DEADLINE, "the round has begun")
     await asyncio.to_thread(service.kill)
     await asyncio.to_thread(service.start)
 
