@@ -239,7 +239,7 @@ async def test_a_blocked_bot_and_a_moved_group(fake: FakeTelegram, bot: Bot) -> 
 
 async def test_polls_wait_confirm_and_terminate_each_other(fake: FakeTelegram, bot: Bot) -> None:
     waiting = asyncio.create_task(bot.get_updates(timeout=30))
-    await wait_until(lambda: fake.calls > 0, message="the poll")
+    await wait_until(lambda: fake.updates.polls > 0, message="the poll")
     fake.person(7).says("1")
     first = await waiting
     fake.person(7).says("2")
@@ -249,9 +249,9 @@ async def test_polls_wait_confirm_and_terminate_each_other(fake: FakeTelegram, b
     ]
     (second,) = await bot.get_updates(offset=first[0].update_id + 1, timeout=0)
     assert await bot.get_updates(offset=second.update_id + 1, timeout=0) == []
-    calls = fake.calls
+    polls = fake.updates.polls
     earlier = asyncio.create_task(bot.get_updates(timeout=30))
-    await wait_until(lambda: fake.calls > calls, message="the poll")
+    await wait_until(lambda: fake.updates.polls > polls, message="the poll")
     assert await bot.get_updates(timeout=0) == []
     with pytest.raises(TelegramConflictError, match="terminated by other getUpdates"):
         await earlier

@@ -52,6 +52,8 @@ METHODS = telegram_sending.METHODS | telegram_editing.METHODS | telegram_topics.
 class Fault:
     """What to do with `times` calls (-1: all), after `skip` of them, instead of the usual.
 
+    Without a `method` those are meant that name a chat: no polls for updates.
+
     error: JSON with `status`, `description` and `parameters`. throttle: 429 with `retry_after`, or without.
     html: a proxy's page with `status`. slow: the usual, `seconds` later. hang: no answer. reset: the
     connection is cut. malformed: broken JSON. garbage: no HTTP. `accept` lets the message arrive first.
@@ -70,8 +72,8 @@ class Fault:
     retry_after: int | None = None
 
     def takes(self, method: str, chat: ChatKey | None) -> bool:
-        fits = (self.method or method).lower() == method.lower() and self.chat in (None, chat)
-        if not self.times or not fits:
+        named = chat is not None if self.method is None else self.method.lower() == method.lower()
+        if not self.times or not named or self.chat not in (None, chat):
             return False
         if self.skip:
             self.skip -= 1
@@ -81,7 +83,7 @@ class Fault:
 
 
 class FakeTelegram(World):
-    """One bot's Bot API server. Port 0 picks a free one."""
+    """One bot's Bot API server. Port 0 picks a free one. `calls` counts those that name a chat."""
 
     def __init__(self, *, port: int = 0, token: str = TOKEN, limits: Limits | None = None) -> None:
         super().__init__(token, limits)
@@ -146,8 +148,8 @@ class FakeTelegram(World):
     def _receive(self, connection: Connection, request: Request) -> bytes | None:
         if request.path.startswith("/control/"):
             return control(self, request)
-        self.calls += 1
         method, params = read_call(request)
+        self.calls += "chat_id" in params
         usual = partial(self._answer, connection, request.path, method, params)
         fault = self._next_fault(method, chat_key(params.get("chat_id"))) if self.faults else None
         answer = usual() if fault is None else self._end(fault, connection, method, params, usual)

@@ -61,6 +61,7 @@ class Updates:
     def clear(self) -> None:
         self.pending: deque[Update] = deque()
         self._end_poll()
+        self.polls = 0
         self.served: dict[int, int] = {}
         self.pushes: list[tuple[int, int]] = []
         self._chats: dict[int, deque[Update]] = {}
@@ -86,6 +87,7 @@ class Updates:
 
     def poll(self, connection: Connection, params: Params) -> Any:
         """`getUpdates`: the updates, or None while they are awaited. An earlier poll is terminated."""
+        self.polls += 1
         if self.webhook is not None:
             raise BotApiError(409, ACTIVE_WEBHOOK)
         self._terminate(CONFLICT)
