@@ -319,14 +319,12 @@ class BotSettings(BaseSettings):
         72.0, ge=25, description="The ids of handled updates are kept so long; Telegram repeats them for 24"
     )
     aside_days: float = Field(30.0, gt=0, description="Updates that were put aside are kept so long")
-    categories: Annotated[Titles, NoDecode] = Field(
-        default_factory=dict, description="Categories that people may switch off"
-    )
+    categories: Annotated[Titles, NoDecode] = Field({}, description="Categories that people may switch off")
     problem_categories: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Notifications of these categories have a button to report a problem"
     )
     report_categories: Annotated[Titles, NoDecode] = Field(
-        default_factory=dict, description="What a report may be about; unset: people are not asked"
+        {}, description="What a report may be about; unset: people are not asked"
     )
 
     @field_validator("categories", "report_categories", mode="before")
