@@ -187,7 +187,7 @@ class App:
         first_key = await ensure_first_key(self.database, admin.get_secret_value() if admin else None)
         await self.engine.start(self.transports)
         if self.bot is not None:
-            self.bot.start()
+            self.bot.start(self.engine.opened)
         if self.desk is not None and self._works:
             self.desk.clock.start()
         self._consuming = [

@@ -5,7 +5,7 @@ Every method works in the caller's transaction; the update's repeat is the calle
 
 from aiogram.types import CallbackQuery, Message, User
 
-from service.bot.incoming import incoming, kind_of
+from service.bot.incoming import incoming, is_written
 from service.content.localisation import Localisation
 from service.db.database import Connection
 from service.support.card import ACTION
@@ -38,7 +38,7 @@ class DeskUpdates:
             return
         if message.forum_topic_closed or message.forum_topic_reopened:
             await self._topic_turned(connection, message, operator)
-        elif _is_written(message):
+        elif is_written(message):
             await self._conversation.operator_wrote(connection, incoming(message), operator)
 
     async def edited(self, connection: Connection, message: Message) -> None:
@@ -115,15 +115,6 @@ class DeskUpdates:
 
 def _operator_of(user: User) -> Operator:
     return Operator(str(user.id), user.full_name)
-
-
-_SERVICE = ("forum_topic", "general_forum", "new_chat", "left_chat", "pinned", "migrate", "delete_chat")
-
-
-def _is_written(message: Message) -> bool:
-    """Whether a person wrote it, and not Telegram about the chat."""
-    kind = kind_of(message)
-    return not kind.startswith(_SERVICE) and not kind.endswith(("_created", "_started", "_ended", "_changed"))
 
 
 def _parse(data: str) -> tuple[str, int, str, str]:

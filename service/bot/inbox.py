@@ -48,7 +48,10 @@ DELETE FROM bot_update WHERE (bot, id) IN (
         AND at < now() - $1 * interval '1 hour' AND state <> 'waiting'
     ORDER BY at LIMIT $3)
 """
-_ASIDE = "SELECT count(*) FROM (SELECT 1 FROM bot_update WHERE bot = $1 AND state = 'aside' LIMIT 1000) a"
+_ASIDE = """
+SELECT count(*) FROM (
+    SELECT 1 FROM bot_update WHERE bot = $1 AND state = 'aside' AND at > now() - interval '1 hour' LIMIT 1000) a
+"""
 
 # Where an update happened: fields that hold a message or a chat, the message's own first.
 _HOLDERS = ("message", "edited_message", "callback_query", "my_chat_member")
@@ -110,7 +113,7 @@ class Inbox:
         return {row["lane"] for row in await connection.fetch(_LANES, self._bot)}
 
     async def aside(self, connection: Connection) -> int:
-        """How many were put aside, counted up to a thousand."""
+        """How many of the last hour were put aside, counted up to a thousand."""
         return int(await connection.fetchval(_ASIDE, self._bot))
 
     async def forget(self, connection: Connection, *, hours: float, aside_days: float, most: int) -> None:

@@ -7,6 +7,8 @@ from aiogram.types import Message, PhotoSize
 
 from service.support.values import Incoming, Media
 
+_SERVICE = ("forum_topic", "general_forum", "new_chat", "left_chat", "pinned", "migrate", "delete_chat")
+
 
 def incoming(message: Message) -> Incoming:
     """A message, or its new form after an edit. A thread counts only where it is a topic."""
@@ -28,6 +30,12 @@ def incoming(message: Message) -> Incoming:
 def kind_of(message: Message) -> str:
     """What it holds, as Telegram names the field: text, photo, forum_topic_closed."""
     return ContentType(message.content_type).value
+
+
+def is_written(message: Message) -> bool:
+    """Whether a person wrote it, and not Telegram about the chat."""
+    kind = kind_of(message)
+    return not kind.startswith(_SERVICE) and not kind.endswith(("_created", "_started", "_ended", "_changed"))
 
 
 def _media(message: Message) -> Media | None:

@@ -72,6 +72,8 @@ class Polling:
                     await self._lead()
                 except OUTAGE as error:
                     log.warning("polling waits for PostgreSQL: %s", error)
+                except Exception:
+                    log.exception("polling failed, trying again")
                 self.health = PartHealth("ok", FOLLOWER)
                 await asyncio.sleep(ELECTION_SECONDS)
         finally:

@@ -10,9 +10,9 @@ from uuid import UUID
 import orjson
 from aiogram import F, Router
 from aiogram.filters import Command
-from aiogram.types import CallbackQuery, Message, User
+from aiogram.types import CallbackQuery, InaccessibleMessage, Message, User
 
-from service.bot.incoming import incoming
+from service.bot.incoming import incoming, is_written
 from service.bot.menus import REPORT, key_of, main_rows, title_of
 from service.bot.replies import undress
 from service.bot.turn import SENDER, Turn, chat_of
@@ -36,6 +36,10 @@ _CATEGORY = "UPDATE bot_report SET category = $2, at = now() WHERE chat = $1 RET
 _TAKE = """
 DELETE FROM bot_report WHERE chat = $1 RETURNING category, answered, at > now() - $2 * interval '1 hour' AS fresh
 """
+_FORGET = """
+DELETE FROM bot_report WHERE chat IN (
+    SELECT chat FROM bot_report WHERE at < now() - $1 * interval '1 hour' LIMIT $2)
+"""
 
 
 class Reporting:
@@ -48,9 +52,10 @@ class Reporting:
     def router(self) -> Router:
         router = Router(name="reporting")
         router.message.register(self.support, Command("support"))
-        router.message.register(self.wrote)
+        router.message.register(self.wrote, is_written)
         router.edited_message.register(self.edited)
         router.callback_query.register(self.pressed, F.data == REPORT)
+        router.callback_query.register(self.elsewhere, F.data == PROBLEM, F.message.chat.type != "private")
         router.callback_query.register(self.problem, F.data == PROBLEM)
         router.callback_query.register(self.cancel, F.data == CANCEL)
         router.callback_query.register(self.about, F.data.startswith(ABOUT))
@@ -69,11 +74,14 @@ class Reporting:
         """The button under a notification."""
         chat = chat_of(query)
         turn.toast(query)
-        found = None
-        if isinstance(query.message, Message):
-            found = await _notification(turn.connection, query.message)
+        found = None if query.message is None else await _notification(turn.connection, query.message)
         category, answered = found or (None, None)
         await self._begin(chat, query.from_user, turn, category=category, answered=answered)
+
+    async def elsewhere(self, query: CallbackQuery, turn: Turn) -> None:
+        """The same button, in a group."""
+        words = await turn.words(chat_of(query), query.from_user)
+        turn.toast(query, words.gettext("Please write to me directly."))
 
     async def about(self, query: CallbackQuery, turn: Turn) -> None:
         """What the report is about was chosen."""
@@ -201,6 +209,11 @@ class Reporting:
         return main_rows(words, supported=self._desk is not None)
 
 
+async def forget_reports(connection: Connection, hours: float, most: int) -> None:
+    """Remove what nobody went on with."""
+    await connection.execute(_FORGET, hours, most)
+
+
 def _describe(words: Any) -> str:
     text: str = words.gettext("Please describe what has happened. Photos and files are welcome, too.")
     return text
@@ -216,13 +229,15 @@ async def _answered_by(connection: Connection, message: Message) -> tuple[str | 
     return None if replied is None else await _notification(connection, replied)
 
 
-async def _notification(connection: Connection, message: Message) -> tuple[str | None, Answered] | None:
-    """The notification that a message of the bot's is, and its category."""
+async def _notification(
+    connection: Connection, message: Message | InaccessibleMessage
+) -> tuple[str | None, Answered] | None:
+    """The notification that a message of the bot's is, and its category. An old one may come without its text."""
     found = await delivery_of(connection, SENDER, str(message.chat.id), str(message.message_id))
     if found is None:
         return None
-    text = (message.text or message.caption or "")[:TEXT_KEPT_CHARS]
-    return found.category, Answered(found.notification_id, found.delivery_id, text)
+    text = (message.text or message.caption or "") if isinstance(message, Message) else ""
+    return found.category, Answered(found.notification_id, found.delivery_id, text[:TEXT_KEPT_CHARS])
 
 
 def _kept(answered: Answered) -> str:

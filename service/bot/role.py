@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 WEBHOOK_PATH = "/callbacks/telegram"
 SECRET_PURPOSE = "telegram-webhook"  # noqa: S105 - a name
 SENDER = "TG"
+CALL_SECONDS = 15.0
 PAUSES_SECONDS = (1.0, 2.0, 5.0, 15.0)
 _FOR_EVER = datetime(2100, 1, 1, tzinfo=UTC)
 STARTING = PartHealth("degraded", "it is starting")
@@ -100,9 +101,12 @@ class BotRole:
         self._polling: Polling | None = None
         self._health = STARTING
 
-    def start(self) -> None:
-        """The database is open. Returns at once: what the bot needs takes seconds to import."""
-        self._task = asyncio.create_task(self._run(), name="bot")
+    def start(self, after: Callable[[], Awaitable[object]]) -> None:
+        """The database is open. Returns at once: what the bot needs takes seconds to import.
+
+        That begins `after` the senders' clients, since two threads must not import the same at once.
+        """
+        self._task = asyncio.create_task(self._run(after), name="bot")
 
     async def stop(self) -> None:
         """Take no more updates, finish those that are being handled."""
@@ -118,10 +122,13 @@ class BotRole:
         """Whether updates come in, and whether all could be handled."""
         state = self._health if self._polling is None else self._polling.health
         if state.status == "ok" and self._worker is not None and self._worker.aside:
-            return PartHealth("degraded", f"{self._worker.aside} updates were put aside; see the log")
+            return PartHealth(
+                "degraded", f"{self._worker.aside} updates of the last hour were put aside; see the log"
+            )
         return state
 
-    async def _run(self) -> None:
+    async def _run(self, after: Callable[[], Awaitable[object]]) -> None:
+        await after()
         bot, worker = await asyncio.to_thread(self._build)
         self._bot, self._worker = bot, worker
         worker.start()
@@ -144,7 +151,7 @@ class BotRole:
         from service.bot.worker import Worker  # noqa: PLC0415
 
         telegram, audience = self._settings.telegram, self._settings.audience
-        session = AiohttpSession(api=TelegramAPIServer.from_base(telegram.api_url))
+        session = AiohttpSession(api=TelegramAPIServer.from_base(telegram.api_url), timeout=CALL_SECONDS)
         bot = Bot(telegram.bot_token.get_secret_value() if telegram.bot_token else "", session=session)
         handling = Handling(
             bot,

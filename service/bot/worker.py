@@ -8,6 +8,7 @@ from typing import Protocol
 from service.audience.linking import forget_links
 from service.bot.inbox import Inbox, Waiting
 from service.bot.replies import Reply
+from service.bot.reporting import forget_reports
 from service.bot.turn import Turn
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
@@ -89,9 +90,8 @@ class Worker:
 
     async def _work(self, lane: str) -> None:
         try:
-            async with self._slots:
-                while await self._handle_next(lane):
-                    pass
+            while await self._handle_next(lane):
+                pass
         except TRANSIENT as error:
             log.warning("updates wait for PostgreSQL: %s", error)
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
@@ -107,7 +107,7 @@ class Worker:
         """Handle the lane's next update, if there is one. Its effects and its end are one transaction."""
         update: Waiting | None = None
         try:
-            async with self._database.transaction() as connection:
+            async with self._slots, self._database.transaction() as connection:
                 update = await self._inbox.take(connection, lane)
                 if update is None:
                     return False
@@ -177,4 +177,5 @@ class Worker:
                 aside_days=self._settings.aside_days,
                 most=FORGET_ROWS,
             )
+            await forget_reports(connection, self._settings.report_hours, FORGET_ROWS)
             await forget_links(connection, FORGET_ROWS)

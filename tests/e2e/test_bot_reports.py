@@ -132,6 +132,40 @@ async def test_the_button_under_a_notification(bot: BotBench, tg: FakeTelegram) 
     assert (ticket["category"], ticket["notification_id"] is not None) == ("orders", True)
 
 
+async def test_the_button_under_an_old_notification(bot: BotBench, tg: FakeTelegram) -> None:
+    """Telegram hands out such a message without its text."""
+    anna = tg.person(ANNA)
+    message = await notified(bot, category="orders")
+    old = {"message_id": message, "date": 0, "chat": {"id": ANNA, "type": "private"}}
+    anna.calls_back(old, "problem")
+    await bot.sees(ANNA, 2)
+    anna.says("it is broken")
+    await desk_reads(bot, "it is broken")
+    assert (await tickets(bot))[0]["notification_id"] is not None
+
+
+async def test_the_button_in_a_group_leads_to_the_persons_own_chat(bot: BotBench, tg: FakeTelegram) -> None:
+    body = {"body": "hello", "sender": "TG", "to": "-100777", "category": "orders"}
+    await bot.call("POST", "/v1/notifications", body, 202)
+    await bot.sees(-100777, 1)
+    anna = tg.person(ANNA).at(-100777)
+    query = anna.presses(anna.sees()[0], "Problem?")
+    answer = await wait_until(lambda: anna.answer(query), message="an answer")
+    assert "лично" in answer["text"]
+    assert len(tg.texts(-100777)) == 1
+
+
+async def test_what_telegram_itself_says_in_a_chat_is_nothing_written(
+    bot: BotBench, tg: FakeTelegram
+) -> None:
+    pinned = tg.put(
+        ANNA, tg.person(ANNA).user, {"message_auto_delete_timer_changed": {"message_auto_delete_time": 5}}
+    )
+    tg.updates.add("message", ANNA, pinned)
+    await bot.settled()
+    assert tg.texts(ANNA) == []
+
+
 async def test_somebody_elses_notification_is_not_found(bot: BotBench, tg: FakeTelegram) -> None:
     """Ids of messages are counted in each chat: the same number elsewhere is another message."""
     await notified(bot, category="orders")
