@@ -5,6 +5,7 @@ Empty variables count as unset, so that a compose file may pass them through.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
@@ -305,7 +306,8 @@ class BotSettings(BaseSettings):
     poll_seconds: int = Field(30, ge=1, le=50, description="How long one poll for updates waits")
     webhook_secret: SecretStr | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9_-]{16,256}$",
+        min_length=16,
+        max_length=256,
         description="Goes with every update of a webhook; unset: made from the key that signs links",
     )
     webhook_connections: int = Field(
@@ -326,6 +328,13 @@ class BotSettings(BaseSettings):
     report_categories: Annotated[Titles, NoDecode] = Field(
         {}, description="What a report may be about; unset: people are not asked"
     )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and re.fullmatch(r"[A-Za-z0-9_-]+", value.get_secret_value()) is None:
+            raise ValueError("has other characters than Telegram takes; accepted: A-Z a-z 0-9 _ -")
+        return value
 
     @field_validator("categories", "report_categories", mode="before")
     @classmethod

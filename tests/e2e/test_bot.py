@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from service.access.links import Links
@@ -282,6 +283,37 @@ class TestUpdates:
         tg.fault("error", times=1, status=500, method="sendMessage")
         tg.person(BORIS).says("/settings")
         await bot.sees(BORIS, 1)
+
+    async def test_replies_that_a_crash_left_behind_leave_later(
+        self, bot: BotBench, tg: FakeTelegram
+    ) -> None:
+        tg.fault("error", times=3, status=502, method="sendMessage")
+        tg.person(BORIS).says("/settings")
+        await wait_until(lambda: not tg.faults[0].times, message="nothing leaves")
+        await bot.settled()
+        await bot.sql("UPDATE bot_update SET at = at - interval '2 minutes'")
+        assert "/start" in await bot.sees(BORIS, 1)
+        await wait_until(lambda: _row(bot), message="the reply is noted as said")
+        assert len(tg.texts(BORIS)) == 1
+
+    async def test_what_is_old_is_removed(self, database_url: str, tg: FakeTelegram) -> None:
+        connection = await asyncpg.connect(database_url)
+        for number, (state, days) in enumerate((("done", 2), ("done", 4), ("aside", 4), ("aside", 40))):
+            await connection.execute(
+                """INSERT INTO bot_update (bot, id, lane, state, body, attempts, due_at, at)
+                VALUES (123456, $1, '8', $2, $3, 0, now(), now() - $4 * interval '1 day')""",
+                number, state, None if state == "done" else b"{}", days,
+            )  # fmt: skip
+        await connection.execute("INSERT INTO bot_report (chat, at) VALUES ('8', now() - interval '2 days')")
+        await connection.close()
+        async with running_bot(database_url, tg) as bot:
+
+            async def kept() -> bool:
+                rows = await bot.sql("SELECT id FROM bot_update ORDER BY id")
+                return [row["id"] for row in rows] == [0, 2]
+
+            await wait_until(kept, message="old rows are gone")
+            assert await bot.sql("SELECT 1 FROM bot_report") == []
 
     async def test_a_body_is_forgotten_when_it_is_handled(self, bot: BotBench, tg: FakeTelegram) -> None:
         tg.person(BORIS).says("/settings")
