@@ -126,7 +126,9 @@ def redrive(
 @keys.command("create")
 def create_key(
     name: str,
-    scope: Annotated[list[str] | None, typer.Option(help="send, read, support or manage; repeat for several")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="send, read, support or manage; repeat for several")
+    ] = None,
     days: Annotated[float | None, typer.Option(help="Valid for so many days")] = None,
 ) -> None:
     """Make a key and print it; it is not kept anywhere else."""

@@ -1,7 +1,6 @@
 """The support desk over REST: what another help desk sees and does."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,9 +22,9 @@ DESK = "-1001234567890"
 
 
 @pytest.fixture
-def desk_service(start_service: StartService, telegram: TelegramProcess) -> Iterator[Service]:
+def desk_service(start_service: StartService, telegram: TelegramProcess) -> Service:
     telegram.control("POST", "chats", id=int(DESK), topics={1: "open"})
-    yield start_service({**telegram.env, "TG_SUPPORT_CHAT_ID": DESK})
+    return start_service({**telegram.env, "TG_SUPPORT_CHAT_ID": DESK})
 
 
 def _open(database_url: str, chat: str, text: str, **values: Any) -> int:

@@ -249,3 +249,76 @@ async def test_who_is_banned_is_not_heard(bench: DeskBench, tg: FakeTelegram) ->
         assert await bench.desk.tickets.ban(connection, opened.ticket, VERA)
     assert await bench.wrote(anna, anna.says("hey")) == "banned"
     assert await bench.column(opened.ticket, "status") == "closed"
+
+
+async def test_nobody_is_shown_to_another(bench: DeskBench, tg: FakeTelegram) -> None:
+    """Ids of messages are the same in every chat; an answer to one never leads to somebody else's."""
+    people = [tg.person(user, name=f"Person {user}") for user in (7, 8, 9)]
+    opened = [await bench.opens(person) for person in people]
+    topics = [await bench.topic(one.ticket) for one in opened]
+    for person in people:
+        said = person.says(f"from {person.id}")
+        await bench.wrote(person, said)
+        await bench.wrote(person, person.says(f"more from {person.id}", reply_to=said))
+    for person, topic in zip(people, topics, strict=True):
+        vera = tg.person(20).at(DESK, topic)
+        shown = await bench.sees(vera, f"more from {person.id}")
+        first = await bench.sees(vera, f"from {person.id}")
+        assert shown.reply_to == first.message_id
+        others = {str(other.id) for other in people} - {str(person.id)}
+        assert not any(
+            f"Person {other}" in text or f"from {other}" in text for text in vera.reads() for other in others
+        )
+
+
+async def test_what_a_recipient_said_goes_with_them(bench: DeskBench, tg: FakeTelegram) -> None:
+    pool = bench.database.pool
+    recipient = await pool.fetchval(
+        """INSERT INTO recipient (external_id, attributes, muted, created_at, updated_at)
+        VALUES ('42', '{}', false, now(), now()) RETURNING id"""
+    )
+    await pool.execute(
+        "INSERT INTO contact (recipient_id, sender, address, position, active) VALUES ($1, 'TG', '7', 0, true)",
+        recipient,
+    )
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    await bench.wrote(anna, anna.says("mine"))
+    vera = tg.person(20).at(DESK, await bench.topic(opened.ticket))
+    assert "Recipient: 42" in (await bench.sees(vera, "Anna")).text
+    await bench.sees(vera, "mine")
+    await pool.execute("DELETE FROM recipient WHERE id = $1", recipient)
+    for table in ("ticket", "ticket_message", "relayed_message"):
+        assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_a_desk_that_cannot_make_topics_works_by_replies(bench: DeskBench, tg: FakeTelegram) -> None:
+    tg.chat(DESK).may_manage_topics = False
+    anna = tg.person(7, name="Anna")
+    await bench.opens(anna)
+    await bench.wrote(anna, anna.says("hello"))
+    copy = await bench.sees(tg.person(20).at(DESK), "hello")
+    assert copy.thread is None
+    assert copy.reply_to is not None
+
+
+async def test_a_desk_out_of_reach_keeps_what_was_said(bench: DeskBench, tg: FakeTelegram) -> None:
+    tg.chat(DESK).kicked = True
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    await bench.wrote(anna, anna.says("hello"))
+    await wait_until(lambda: tg.refused)
+
+    async def asked_again() -> bool:
+        return bool(
+            await bench.database.pool.fetchval(
+                "SELECT true FROM delivery d JOIN ticket t ON d.id = t.topic_delivery WHERE d.due_at > now()"
+            )
+        )
+
+    await wait_until(asked_again)
+    tg.chat(DESK).kicked = False
+    await bench.database.pool.execute(
+        "UPDATE delivery SET due_at = now(), send_at = now() WHERE status = 'queued'"
+    )
+    await bench.sees(tg.person(20).at(DESK, await bench.topic(opened.ticket)), "hello")

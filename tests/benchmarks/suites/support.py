@@ -30,6 +30,7 @@ async def support(stage: Stage, count: int, messages: int) -> tuple[Figures, lis
                 "TG_BOT_TOKEN": TOKEN,
                 "TG_SUPPORT_CHAT_ID": str(DESK),
                 "SUPPORT_TOPIC_RATE": "0",
+                "ROLES": "api,worker,bot",
             }
             async with Ours(stage, env=env):
                 await _talk(tg, figures)
