@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Protocol
@@ -16,6 +16,8 @@ from service.access.links import Links
 from service.access.tokens import Tokens
 from service.api import ApiDeps, create_api
 from service.audience.people import QuietHours
+from service.bot.inbox import Inbox
+from service.bot.role import BotRole, Webhook, bot_id
 from service.content.localisation import Localisation, locales_folder
 from service.content.rendering import Renderer
 from service.db.database import OUTAGE, Database
@@ -30,6 +32,7 @@ from service.mailings.runner import Runner
 from service.mailings.store import Mailings
 from service.senders import build_senders
 from service.settings import AudienceSettings, Settings
+from service.support.desk import Desk
 from service.transports import Transport, build_transports, configured_transports
 from service.triggers.events import Events
 from service.triggers.firing import Firing
@@ -68,7 +71,7 @@ class App:
             raise ValueError(
                 "DATABASE_URL is not set; `notifications run` starts an embedded PostgreSQL without it"
             )
-        works = "worker" in settings.process.roles
+        self._works = works = "worker" in settings.process.roles
         self.settings = settings
         self._on_ready = on_ready
         self.metrics = Metrics()
@@ -85,6 +88,7 @@ class App:
         secret = settings.links.secret
         self.links = Links(secret.get_secret_value() if secret else None, settings.server.base_url)
         self._planner = Planner(self.senders, _defaults(settings.audience))
+        self.desk = self._desk()
         self.engine = Engine(
             self.database,
             self.senders,
@@ -96,6 +100,7 @@ class App:
             planner=self._planner,
             wording=self._wording(self.renderer),
             random=Random(),  # noqa: S311 - spreads retries, guards nothing
+            on_relayed=_ignore if self.desk is None else self.desk.clock.look,
         )
         self.intake = self.engine.intake
         self.operations = self.engine.operations
@@ -115,6 +120,7 @@ class App:
         )
         self._consuming: list[asyncio.Task[None]] = []
         self.keys = ApiKeys(self.database)
+        self.webhook, self.bot = self._bot()
         self._register_health()
         self.api = self._build_api()
 
@@ -164,6 +170,8 @@ class App:
             renderer=self.trials,
             localisation=self.localisation,
             wording=self._wording(self.trials),
+            desk=self.desk,
+            webhook=self.webhook,
             links=self.links,
             authenticator=Authenticator(self.keys, Tokens(self.settings.auth)),
             asyncapi=_asyncapi_json,
@@ -178,7 +186,45 @@ class App:
             self.localisation,
             self._planner,
             offers_links=self.settings.server.public_url is not None,
+            relaying=None if self.desk is None else self.desk.relaying,
+            problem_categories=() if self.desk is None else self.settings.bot.problem_categories,
         )
+
+    def _desk(self) -> Desk | None:
+        """The support desk, where there is a chat for it and the bot to write there."""
+        chat, sender = self.settings.telegram.support_chat_id, self.senders["TG"]
+        if chat is None or sender.off_reason is not None:
+            return None
+        return Desk(
+            chat,
+            self.database,
+            sender,
+            settings=self.settings.support,
+            localisation=self.localisation,
+            transports=configured_transports(self.settings),
+        )
+
+    def _bot(self) -> tuple[Webhook | None, BotRole | None]:
+        """What takes the bot's updates, and what handles them."""
+        if self.senders["TG"].off_reason is not None:
+            return None, None
+        inbox = Inbox(bot_id(self.settings))
+        webhook = None
+        if self.settings.bot.mode == "webhook":
+            webhook = Webhook(self.database, inbox, self.settings, self.links)
+        if "bot" not in self.settings.process.roles:
+            return webhook, None
+        bot = BotRole(
+            self.database,
+            self.settings,
+            links=self.links,
+            localisation=self.localisation,
+            desk=self.desk,
+            respect=self.operations.respect,
+            inbox=inbox,
+            webhook=webhook,
+        )
+        return webhook, bot
 
     @asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
@@ -212,6 +258,10 @@ class App:
             self._mailing_runner.start()
         for part in self._trigger_parts:
             part.start()
+        if self.bot is not None:
+            self.bot.start(self.engine.opened)
+        if self.desk is not None and self._works:
+            self.desk.clock.start()
         self._consuming = [
             asyncio.create_task(transport.run(), name=f"{transport.name} intake")
             for transport in self.transports
@@ -224,6 +274,10 @@ class App:
         for part in reversed(self._trigger_parts):
             await part.close()
         await self._mailing_runner.close()
+        if self.bot is not None:
+            await self.bot.stop()
+        if self.desk is not None:
+            await self.desk.clock.close()
         await self.engine.stop()
         await asyncio.gather(*(transport.close() for transport in self.transports))
         for task in self._consuming:
@@ -258,6 +312,8 @@ class App:
             self.health.register(transport.name, _transport_probe(transport), required=False)
         if self._clock is not None:
             self.health.register("triggers", _clock_probe(self._clock), required=False)
+        if self.bot is not None:
+            self.health.register("bot", self.bot.health, required=False)
         for name in self.engine.senders:
             self.health.register(f"sender {name}", self._sender_probe(name), required=False)
 
@@ -274,6 +330,10 @@ class App:
             return PartHealth("ok")
 
         return probe
+
+
+def _ignore(_deliveries: Sequence[int]) -> None:
+    """There is no desk that has to know."""
 
 
 def _defaults(settings: AudienceSettings) -> Defaults:

@@ -129,7 +129,7 @@ def redrive(
 def create_key(
     name: str,
     scope: Annotated[
-        list[str] | None, typer.Option(help="send, read, manage or devices; repeat for several")
+        list[str] | None, typer.Option(help="send, read, support, manage or devices; repeat for several")
     ] = None,
     days: Annotated[float | None, typer.Option(help="Valid for so many days")] = None,
 ) -> None:

@@ -120,6 +120,18 @@ class UnusableColumns(DomainError):
     status, code, title = 409, "unusable_columns", "The columns of the import are not those of recipients"
 
 
+class NoWayToJoin(DomainError):
+    status, code, title = 409, "no_way_to_join", "There is no bot that people could join"
+
+
+class SupportOff(DomainError):
+    status, code, title = 409, "support_off", "There is no support desk: TG_SUPPORT_CHAT_ID is not set"
+
+
+class TicketClosed(DomainError):
+    status, code, title = 409, "ticket_closed", "The ticket is closed"
+
+
 class KeyOfSetting(DomainError):
     status, code, title = (
         409,

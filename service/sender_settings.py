@@ -22,6 +22,9 @@ class TelegramSettings(SenderSettings):
     chat_rate: float = Field(1.0, ge=0, description="Messages a second to one chat")
     group_rate: float = Field(20.0, ge=0, description="Messages a minute to one group")
     concurrency: int | None = Field(None, ge=1, description="Calls under way; default DELIVERY_CONCURRENCY")
+    support_chat_id: str | None = Field(
+        None, pattern=r"^-?[1-9][0-9]{0,15}$", description="Chat of the support desk"
+    )
 
 
 class WebhookSettings(SenderSettings):

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_valid
 from pydantic_settings import BaseSettings, NoDecode
 
 from service.account_settings import SenderSettings, read_accounts, variables
+from service.desk_settings import LOCALE, BotSettings, SupportSettings
 from service.sender_settings import (
     AppriseSettings,
     ConsoleSettings,
@@ -32,7 +33,7 @@ from service.sender_settings import (
     WebPushSettings,
 )
 
-Role = Literal["api", "worker", "scheduler"]
+Role = Literal["api", "worker", "scheduler", "bot"]
 
 
 class ServerSettings(BaseSettings):
@@ -250,7 +251,7 @@ class AudienceSettings(BaseSettings):
     model_config = variables("AUDIENCE_")
 
     time_zone: str = Field("UTC", description="Time zone, as Europe/Moscow")
-    locale: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")
+    locale: str = Field("en", pattern=LOCALE)
     quiet_hours: str | None = Field(
         None,
         pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
@@ -313,9 +314,6 @@ class LinkSettings(BaseSettings):
         min_length=32,
         description="Signs links; unset: made at the first start and kept in the database",
     )
-    start_days: float = Field(
-        7.0, gt=0, le=3_650, description="How long a link is good by which a person comes to a bot, days"
-    )
 
 
 class ProcessSettings(BaseSettings):
@@ -323,7 +321,7 @@ class ProcessSettings(BaseSettings):
 
     model_config = variables("")
 
-    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "scheduler")
+    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "scheduler", "bot")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
@@ -365,6 +363,8 @@ class Settings(BaseSettings):
     audience: AudienceSettings = Field(default_factory=AudienceSettings)
     mailings: MailingSettings = Field(default_factory=MailingSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
+    support: SupportSettings = Field(default_factory=SupportSettings)
+    bot: BotSettings = Field(default_factory=BotSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
 

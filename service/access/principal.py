@@ -11,6 +11,7 @@ class Scope(StrEnum):
     READ = "read"
     MANAGE = "manage"
     DEVICES = "devices"
+    SUPPORT = "support"
 
 
 ALL_SCOPES = frozenset(Scope)

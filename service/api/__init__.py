@@ -17,6 +17,7 @@ from service.api import (
     deliveries,
     devices,
     events,
+    joining,
     keys,
     mailing_forecast,
     mailings,
@@ -26,8 +27,9 @@ from service.api import (
     recipients_import,
     rejections,
     senders,
-    start_links,
+    telegram,
     templates,
+    tickets,
     topics,
     triggers,
     unsubscribe,
@@ -67,13 +69,14 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             recipients,
             contacts,
             devices,
-            start_links,
+            joining,
             topics,
             events,
             triggers,
             templates,
             mailings,
             mailing_forecast,
+            tickets,
             keys,
             audit,
         ):
@@ -82,6 +85,8 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
         app.include_router(acknowledge.router)
         app.include_router(callbacks_vk.router)
         app.include_router(callbacks_max.router)
+    if {"api", "bot"} & set(deps.settings.process.roles):
+        app.include_router(telegram.router)
     app.include_router(observing.router)
     app.add_middleware(
         Gate,

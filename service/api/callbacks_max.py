@@ -14,7 +14,7 @@ from service.access.links import LinkError
 from service.api.callbacks import account_of, expected, read_event, same
 from service.api.deps import ApiDeps, Deps
 from service.audience.facts import revive, silence
-from service.audience.linking import LINK_PURPOSE, link
+from service.audience.linking import LINK_PURPOSE, Guest, use_link
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,16 @@ async def max_update(request: Request, deps: Deps, account: str | None = None) -
 
 
 async def _started(deps: ApiDeps, sender: str, user: int, chat: int, payload: object) -> None:
-    recipient_id = _recipient(deps, payload)
+    link = _link(deps, payload)
     async with deps.database.transaction() as connection:
         await revive(connection, sender, *_addresses(user, chat))
-        if recipient_id is not None:
-            await link(connection, recipient_id, sender, str(user))
+        if link is not None and await use_link(connection, link, Guest(sender, str(user))) != "linked":
+            log.info(
+                "%s: a person started the bot with a link of another chat, or of nobody any more", sender
+            )
 
 
-def _recipient(deps: ApiDeps, payload: object) -> int | None:
+def _link(deps: ApiDeps, payload: object) -> int | None:
     if not isinstance(payload, str) or not payload:
         return None
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -33,9 +33,23 @@ from service.health import Health
 from service.mailings.store import Mailings
 from service.senders.base import BaseSender
 from service.settings import Settings
+from service.support.desk import Desk
+from service.support.listing import TicketListing
 from service.triggers.events import Events
 from service.triggers.firing import Firing
 from service.triggers.store import Triggers
+
+
+class TakesUpdates(Protocol):
+    """Where the updates go that a bot's server posts."""
+
+    def knows(self, secret: str) -> bool:
+        """Whether a call with that secret is the server's."""
+        ...
+
+    async def take(self, body: bytes) -> bool:
+        """Store an update. False: it is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class ApiDeps:
     renderer: Renderer
     localisation: Localisation
     wording: Wording
+    desk: Desk | None
+    webhook: TakesUpdates | None
     read_gauges: Callable[[], Awaitable[None]]
     asyncapi: Callable[[], str] | None = None
 
@@ -90,6 +106,10 @@ class ApiDeps:
     @cached_property
     def topics(self) -> Topics:
         return Topics(self.database)
+
+    @cached_property
+    def tickets(self) -> TicketListing:
+        return TicketListing(self.database)
 
     @cached_property
     def audit(self) -> Audit:
@@ -134,8 +154,14 @@ async def _registrar(request: Request) -> Principal:
         return caller_of(request.scope, Scope.DEVICES)
 
 
+async def _specialist(request: Request) -> Principal:
+    return caller_of(request.scope, Scope.SUPPORT)
+
+
 Deps = Annotated[ApiDeps, Depends(_deps)]
 Producer = Annotated[Principal, Depends(_producer)]
 Manager = Annotated[Principal, Depends(_manager)]
 Registrar = Annotated[Principal, Depends(_registrar)]
+Specialist = Annotated[Principal, Depends(_specialist)]
 reading = Depends(_reader)
+supporting = Depends(_specialist)

@@ -21,8 +21,9 @@ Errors are problem documents (RFC 9457, `application/problem+json`); their `code
 things are: fields contradict each other, a sender is off, an address is missing or wrong, an `id`
 was used for something else.
 
-An API key or token has scopes: `send` to send, explain and cancel, `read` to look things up, `devices` to register
-devices and nothing else, `manage` for every other write. Management writes are recorded under `/v1/audit`.
+An API key or token has scopes: `send` to send, explain and cancel, `read` to look things up, `support` for the
+tickets of the support desk, `devices` to register devices and nothing else, `manage` for every other write.
+Management writes are recorded under `/v1/audit`.
 
 Lists are pages, the newest first: pass `next` as `cursor` until it is null.
 """
@@ -180,7 +181,7 @@ def _security_schemes(*, takes_tokens: bool) -> dict[str, Any]:
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "`exp` is required; `scope` or `scopes` names what the caller may do: send, read, manage, devices",
+            "description": "`exp` is required; `scope` or `scopes` names what the caller may do: send, read, support, manage, devices",
         }
     return schemes
 

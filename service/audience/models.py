@@ -170,3 +170,48 @@ class AudienceMember(SQLModel, table=True):
 
     list_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     recipient_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+
+
+class ContactLink(SQLModel, table=True):
+    """A link by which a recipient gives a chat of theirs to this service, once."""
+
+    __tablename__ = "contact_link"
+    __table_args__ = (
+        Index("contact_link_recipient", "recipient_id"),
+        Index("contact_link_expiry", "expires_at"),
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    recipient_id: int = Field(sa_column=_recipient_id())
+    sender: str = Field(sa_column=Column(Text, nullable=False))
+    expires_at: datetime = Field(sa_column=_time())
+    used_by: str | None = Field(default=None, sa_column=Column(Text))
+    created_at: datetime = Field(sa_column=_time())
+
+
+class ContactRequest(SQLModel, table=True):
+    """Somebody unknown asks for notifications in a chat of theirs, and waits for a decision."""
+
+    __tablename__ = "contact_request"
+    __table_args__ = (UniqueConstraint("sender", "address", name="contact_request_once"),)
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
+    )
+    sender: str = Field(sa_column=Column(Text, nullable=False))
+    address: str = Field(sa_column=Column(Text, nullable=False))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    locale: str | None = Field(default=None, sa_column=Column(Text))
+    at: datetime = Field(sa_column=_time())
+
+
+class ChannelAccount(SQLModel, table=True):
+    """What a sender's own account is called in its channel, as `my_bot`: links lead there."""
+
+    __tablename__ = "channel_account"
+
+    sender: str = Field(sa_column=Column(Text, primary_key=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    at: datetime = Field(sa_column=_time())

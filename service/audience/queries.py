@@ -44,15 +44,6 @@ SILENCE = """
 UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $3
 WHERE address = ANY($2::text[]) AND sender = $1 AND active
 """
-LINK = """
-INSERT INTO contact (recipient_id, sender, address, position, active)
-SELECT r.id, $2, $3, (SELECT least(coalesce(max(position) + 1, 0), 32767) FROM contact WHERE recipient_id = r.id), true
-FROM recipient r WHERE r.id = $1
-ON CONFLICT (recipient_id, sender, address)
-DO UPDATE SET active = true, inactive_at = NULL, inactive_reason = NULL
-RETURNING id
-"""
-
 # What is known of each chosen person, for people to read.
 _PROFILE = """
 SELECT r.id, r.external_id, r.name, r.locale, r.zone, r.attributes, r.muted, r.quiet_from, r.quiet_until,

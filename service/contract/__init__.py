@@ -30,6 +30,7 @@ from service.contract.request import (
     Priority,
     Target,
 )
+from service.contract.tickets import TicketEvent, TicketEventType
 
 __all__ = [
     "ADDRESS_MAX_CHARS",
@@ -60,6 +61,8 @@ __all__ = [
     "RejectedMessage",
     "SenderName",
     "Target",
+    "TicketEvent",
+    "TicketEventType",
     "UtcDatetime",
     "field_problems",
     "parse_batch",

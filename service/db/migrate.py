@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 MODELS = (
     "service.access.models",
     "service.audience.models",
+    "service.bot.models",
     "service.content.models",
     "service.delivery.models",
     "service.mailings.models",
+    "service.support.models",
     "service.triggers.models",
 )
 """The modules that define tables."""

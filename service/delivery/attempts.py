@@ -106,7 +106,8 @@ class Attempts:
     async def make(self, job: Job) -> Attempt:
         """Make one, or say why not now. A cancellation ends it with a verdict too: the service stops."""
         try:
-            message = job.message() if job.reader is None else await self._compose(job)
+            bare = job.reader is None and job.content.category is None
+            message = job.message() if bare else await self._compose(job)
             if isinstance(message, Verdict):
                 return Attempt(message)
             if job.hold_unknown and self._marks and not await self._ledger.mark_started(job):

@@ -27,3 +27,8 @@ def content_hash(request: NotificationRequest) -> bytes:
     """16 bytes that tell a repeat from another message: everything but the `id`, defaults left out."""
     canonical = request.model_dump_json(exclude={"id"}, exclude_defaults=True)
     return blake2b(canonical.encode(), digest_size=16).digest()
+
+
+def relay_key(message: int, repeats: int) -> str:
+    """The key of a message of a conversation: once, and once more each time its topic was lost."""
+    return f"support:{message}:{repeats}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from service.db.database import OUTAGE, Database
@@ -36,7 +36,8 @@ OUTAGE_PAUSE_SECONDS = 1.0
 class Engine:
     """Intake and operations in every process; with `works` also sending, housekeeping and publishing.
 
-    `transports` are the names under which events are published, whichever process does it.
+    `transports` are the names under which events are published, whichever process does it. `on_relayed` hears
+    which deliveries that are steps of conversations have been settled here.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -52,6 +53,7 @@ class Engine:
         planner: Planner,
         wording: Wording,
         random: Random,
+        on_relayed: Callable[[Sequence[int]], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -73,6 +75,7 @@ class Engine:
             on_outbox=self._look_at_outbox,
             on_fan_out=self._look_at_fan_out,
             on_foreign_rows=self._tell_due,
+            on_relayed=on_relayed,
         )
         self.rejections = Rejections(database, transports=transports, keep_bytes=limits.rejected_body_bytes)
         self.intake = Intake(

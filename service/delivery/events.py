@@ -11,13 +11,14 @@ import orjson
 from service.contract import EventType
 from service.db.ids import uuid7
 
-Channel = Literal["events", "rejected"]
+Channel = Literal["events", "rejected", "tickets"]
 
 
 @dataclass(slots=True)
 class OutgoingEvent:
     """One message to publish. `type` is the event type (`sent`), `subject` what it is about: events of
-    one subject must arrive in order. `body` is the JSON of a `NotificationEvent` or `RejectedMessage`.
+    one subject must arrive in order. `body` is the JSON of a `NotificationEvent`, `RejectedMessage` or
+    `TicketEvent`.
     """
 
     type: str

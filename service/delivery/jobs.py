@@ -22,7 +22,8 @@ _COLUMNS = {"id", "to", "sender", "send_at", "expires_at"}
 class Content:
     """What a notification says, as all its deliveries share it.
 
-    With a `template_version` title, body and format come from it when the message is sent.
+    With a `template_version` title, body and format come from it when the message is sent. `relay` is a step
+    of a conversation that somebody above the engine knows how to make.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Content:
     metadata: dict[str, Any]
     template_version: int | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    relay: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def load_content(stored: str | bytes) -> Content:
         metadata=raw.get("metadata", {}),
         template_version=raw.get("template_version"),
         params=raw.get("params", {}),
+        relay=raw.get("relay"),
     )
 
 

@@ -73,7 +73,7 @@ class Ledger:
     the accounts that use the contacts of their plain name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         database: Database,
         settings: DeliverySettings,
@@ -84,6 +84,7 @@ class Ledger:
         on_outbox: Callable[[], None],
         on_fan_out: Callable[[], None],
         on_foreign_rows: Callable[[set[str]], Awaitable[None]],
+        on_relayed: Callable[[Sequence[int]], None],
     ) -> None:
         self.token = uuid4()
         self.held: dict[int, Job] = {}
@@ -96,6 +97,7 @@ class Ledger:
         self._on_outbox = on_outbox
         self._on_fan_out = on_fan_out
         self._on_foreign_rows = on_foreign_rows
+        self._on_relayed = on_relayed
         self._acceptance = Acceptance(
             settings,
             token=self.token,
@@ -263,6 +265,10 @@ class Ledger:
         for _ in pauses:
             inbox.pauses.popleft()
         self._metrics.settled(batch)
+        if relayed := [
+            s.job.id for s in batch if s.job.content.relay is not None and s.verdict.status != "queued"
+        ]:
+            self._on_relayed(relayed)
         await self._look(set(woken))
         if self._transports:
             self._on_outbox()

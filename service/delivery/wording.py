@@ -1,8 +1,10 @@
 """The words of a delivery: its template in the reader's language, and the links that go with it."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from service.access.links import Links
 from service.audience.facts import load_people
@@ -14,7 +16,8 @@ from service.content.templates import TemplateVersion, choose, load_versions
 from service.db.database import OUTAGE, Database
 from service.delivery.jobs import Content, Job, Reader
 from service.delivery.planning import NO_CONTACT, Planner, Suppressed
-from service.senders.base import BaseSender, Button, Message, NotSent, Refused, Retry
+from service.senders.base import PROBLEM, BaseSender, Button, Message, NotSent, Refused, Retry
+from service.senders.relay import Action
 
 ACKNOWLEDGE = "acknowledge"
 """What the links of that button are signed for, and the beginning of their path."""
@@ -25,10 +28,19 @@ ASK_AGAIN_SECONDS = 5.0
 """What was planned so long ago is asked about again: its reader may have said no meanwhile."""
 
 
+class Relaying(Protocol):
+    """Whoever makes the steps of conversations."""
+
+    async def message(self, job: Job) -> Message | NotSent | Suppressed:
+        """What is sent for a job with a `relay`, why not now, or why not at all."""
+        ...
+
+
 class Wording:
     """Makes the message that a sender gets, at the time at which it is sent.
 
-    `offers_links`: whether people can reach this service's own pages.
+    `offers_links`: whether people can reach this service's own pages. Notifications of the
+    `problem_categories` get a button to report a problem, where the channel has such.
     """
 
     def __init__(
@@ -40,6 +52,8 @@ class Wording:
         planner: Planner,
         *,
         offers_links: bool,
+        relaying: Relaying | None = None,
+        problem_categories: Collection[str] = (),
     ) -> None:
         self._database = database
         self._renderer = renderer
@@ -47,13 +61,19 @@ class Wording:
         self._localisation = localisation
         self._planner = planner
         self._offers_links = offers_links
+        self._relaying = relaying
+        self._problem_categories = frozenset(problem_categories)
         self._versions: OrderedDict[int, TemplateVersion] = OrderedDict()
 
     async def message(self, job: Job, sender: BaseSender) -> Message | NotSent | Suppressed:
         """What is sent, or why there is nothing to send. What has waited may not be wanted any more."""
         message = job.message()
         if job.reader is None:
-            return message
+            return self._with_problem(message, job.content, self._planner.defaults.locale, sender)
+        if job.content.relay is not None:
+            if self._relaying is None or not sender.capabilities.relays:
+                return Refused(reason="there is no support desk any more", code="relay")
+            return await self._relaying.message(job)
         waited = (datetime.now(UTC) - job.created_at).total_seconds() > ASK_AGAIN_SECONDS
         if job.reader.recipient is not None and (waited or job.attempt or job.position):
             try:
@@ -90,7 +110,15 @@ class Wording:
                 return Retry(reason=f"the template is out of reach: {error}", retry_after=RETRY_SECONDS)
             except LookupError as error:
                 return Refused(reason=str(error), code="template_variant")
+        message = self._with_problem(message, content, reader.locale, sender)
         return self._with_links(message, content, reader, sender, escalates=escalates)
+
+    def _with_problem(self, message: Message, content: Content, locale: str, sender: BaseSender) -> Message:
+        """A button to report a problem, under the categories that ask for it."""
+        if content.category not in self._problem_categories or not sender.capabilities.actions:
+            return message
+        button = Action(self._localisation.translator(locale).gettext("Problem?"), PROBLEM)
+        return replace(message, actions=(*message.actions, button))
 
     async def _render(
         self, message: Message, content: Content, reader: Reader, sender: str, version_id: int

@@ -14,10 +14,14 @@ from typing import ClassVar, Literal
 from uuid import UUID
 
 from service.contract.fields import channel_of
+from service.senders.relay import Action, Relay
 
 TextFormat = Literal["plain", "markdown", "html"]
 Priority = Literal["urgent", "high", "normal", "bulk"]
 LengthUnit = Literal["characters", "utf-16 units", "bytes"]
+
+PROBLEM = "problem"
+"""The action under a notification by which its reader reports a problem with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,10 @@ class Message:
     priority: Priority = "normal"
     expires_at: datetime | None = None
     unsubscribe_url: str | None = None
+    relay: Relay | None = None
+    """A step of a conversation, in the place of the text; only for senders that have the capability."""
+    actions: Sequence[Action] = ()
+    """Rows below the buttons; only for senders that have the capability."""
 
 
 class Scope(StrEnum):
@@ -139,6 +147,10 @@ class Capabilities:
     length_unit: LengthUnit = "characters"
     splits: bool = False
     buttons: bool = False
+    actions: bool = False
+    """It shows buttons whose action comes back to the service."""
+    relays: bool = False
+    """It can take the steps of a relayed conversation."""
     attachments: frozenset[Literal["photo", "document"]] = frozenset()
     ordered: bool = True
     """Messages to one address are sent one after the other, in the order of acceptance."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -35,9 +35,8 @@ from service.senders.base import (
 )
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
 from service.senders.markup import RichText, clean, read, split, telegram_html, utf16_length
-
-if TYPE_CHECKING:
-    from aiogram.methods import TelegramMethod
+from service.senders.relay import Action, Relay
+from service.senders.telegram_calls import Call, call_of, ids_in, is_unchanged, outcome_of_step
 
 Chat = int | str
 Kind = Literal["text", "photo", "document"]
@@ -57,7 +56,7 @@ ADDRESS_HELP = "accepted: a chat id, @username of a group or channel, or either 
 _ADDRESS = re.compile(r"(-?[1-9][0-9]{0,15}|@[A-Za-z][A-Za-z0-9_]{3,31})(?::([1-9][0-9]{0,9}))?")
 _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 _SERVER = re.compile(r"https?://[^\s{}?#]+")
-_JSON = {"content-type": "application/json"}
+_METHODS: dict[Kind, str] = {"text": "sendMessage", "photo": "sendPhoto", "document": "sendDocument"}
 
 # Texts of 400 and 403 after which the address is dead; any other is about the message or permissions.
 _GONE = re.compile(
@@ -79,6 +78,8 @@ class TelegramSender(BaseSender):
         length_unit="utf-16 units",
         splits=True,
         buttons=True,
+        actions=True,
+        relays=True,
         attachments=frozenset({"photo", "document"}),
     )
 
@@ -115,19 +116,20 @@ class TelegramSender(BaseSender):
 
     async def send(self, message: Message) -> Outcome:
         chat, thread = _target(message.address)
-        parts = await _compose(message)
+        parts = await _compose(message) if message.relay is None else [message.relay]
         if not parts:
             return Refused(reason="nothing visible remains of the text", code="empty")
         done = list(message.parts_done)
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
             for part in parts[len(done) :]:
-                message_id = await self._deliver(chat, thread, part, deadline)
-                done.append(message_id)
+                done += await self._deliver(chat, thread, part, deadline)
         except _RefusedCallError as refused:
             outcome = refused.outcome
             if isinstance(outcome, Throttled):
                 outcome = replace(outcome, scope=self._throttled_scope(chat, outcome))
+            if message.relay is not None:
+                outcome = outcome_of_step(outcome)
             return replace(outcome, parts=tuple(done))
         except NotReachedError as error:
             return Retry(reason=str(error), code="connect", parts=tuple(done))
@@ -154,8 +156,10 @@ class TelegramSender(BaseSender):
             return f"TG_DEFAULT_CHAT_ID {error}"
         return None
 
-    async def _deliver(self, chat: Chat, thread: int | None, part: "_Part", deadline: float) -> str:
-        """Send one part; its message id. A group's move and markup that was not understood are mended once."""
+    async def _deliver(
+        self, chat: Chat, thread: int | None, part: "_Part | Relay", deadline: float
+    ) -> tuple[str, ...]:
+        """Send one part; its message ids. A group's move and markup that was not understood are mended once."""
         moves = 1
         while True:
             try:
@@ -164,15 +168,23 @@ class TelegramSender(BaseSender):
                 if refused.moved_to is not None and moves:
                     moves -= 1
                     self._remember(chat, refused.moved_to)
-                elif part.text.spans and refused.unparsable:
+                elif isinstance(part, _Part) and part.text.spans and refused.unparsable:
                     part = replace(part, text=RichText(part.text.text))
+                elif not isinstance(part, _Part) and is_unchanged(refused.outcome):
+                    return ()
                 else:
                     raise
 
-    async def _call(self, chat: Chat, thread: int | None, part: "_Part", deadline: float) -> str:
+    async def _call(
+        self, chat: Chat, thread: int | None, part: "_Part | Relay", deadline: float
+    ) -> tuple[str, ...]:
         if self._client is None:
             raise RuntimeError("open() was not called")
-        return await self._client.post(part.kind, _fields(chat, thread, part), deadline)
+        if isinstance(part, _Part):
+            call = Call(_METHODS[part.kind], _fields(chat, thread, part))
+        else:
+            call = call_of(part, chat, thread)
+        return await self._client.post(call, deadline)
 
     def _remember(self, chat: Chat, moved_to: int) -> None:
         if len(self._moved) >= MOVED_CHATS_KEPT:
@@ -196,6 +208,7 @@ class _Part:
     text: RichText
     url: str = ""
     buttons: Sequence[Button] = ()
+    actions: Sequence[Action] = ()
 
     @property
     def written(self) -> str:
@@ -206,8 +219,8 @@ class _Part:
 class Client(Protocol):
     """The connection to the Bot API server."""
 
-    async def post(self, kind: Kind, fields: dict[str, Any], deadline: float) -> str:
-        """One call until then, on the event loop's clock; the id of the message.
+    async def post(self, call: Call, deadline: float) -> tuple[str, ...]:
+        """One call until then, on the event loop's clock; the ids of the messages, or of the topic.
 
         Raises `_RefusedCallError`, `NotReachedError`, `NoAnswerError`.
         """
@@ -268,8 +281,8 @@ def _parts(message: Message) -> list[_Part]:
         parts = [replace(files[0], text=text)]
     else:
         parts = [*files, *(_Part("text", piece) for piece in split(text, TEXT_MAX_UNITS, "utf-16 units"))]
-    if parts and message.buttons:
-        parts[-1] = replace(parts[-1], buttons=message.buttons)
+    if parts and (message.buttons or message.actions):
+        parts[-1] = replace(parts[-1], buttons=message.buttons, actions=message.actions)
     return parts
 
 
@@ -280,8 +293,9 @@ def _fields(chat: Chat, thread: int | None, part: "_Part") -> dict[str, Any]:
         fields["message_thread_id"] = thread
     if part.text.spans:
         fields["parse_mode"] = "HTML"
-    if part.buttons:
+    if part.buttons or part.actions:
         rows = [[{"text": clean(button.text), "url": button.url}] for button in part.buttons]
+        rows += [[{"text": clean(one.text), "callback_data": one.action}] for one in part.actions]
         fields["reply_markup"] = {"inline_keyboard": rows}
     if part.kind == "text":
         fields["text"] = part.written
@@ -303,19 +317,21 @@ def _connect(settings: TelegramSettings, timeout_seconds: float) -> "Client":
     from aiogram.client.session.aiohttp import AiohttpSession  # noqa: PLC0415
     from aiogram.client.telegram import TelegramAPIServer  # noqa: PLC0415
     from aiogram.exceptions import AiogramError  # noqa: PLC0415
-    from aiogram.methods import SendDocument, SendMessage, SendPhoto  # noqa: PLC0415
+    from aiogram.methods import GetMe  # noqa: PLC0415
 
     class BotApi:
-        async def post(self, kind: Kind, fields: dict[str, Any], deadline: float) -> str:
-            answer = await http.request(
-                "POST", urls[kind], headers=_JSON, body=orjson.dumps(fields), deadline=deadline
-            )
-            message_id = _message_id(answer.body) if answer.status == HTTPStatus.OK else None
-            if message_id is not None:
-                return message_id
+        async def post(self, call: Call, deadline: float) -> tuple[str, ...]:
+            url = urls.get(call.method)
+            if url is None:
+                url = urls[call.method] = server.api_url(token, call.method)
+            headers, body = call.written()
+            answer = await http.request("POST", url, headers=headers, body=body, deadline=deadline)
+            ids = ids_in(answer.body) if answer.status == HTTPStatus.OK else None
+            if ids is not None:
+                return ids
             try:
                 text = answer.body.decode(errors="replace")
-                judge.check_response(bot, methods[kind](**fields), answer.status, text)
+                judge.check_response(bot, any_method, answer.status, text)
             except (AiogramError, TypeError) as error:  # TypeError: an error without a description
                 raise _refused_call(answer.status, error, answer.headers.get("retry-after")) from error
             raise _RefusedCallError(Unknown(reason="the answer has no message id", code="answer"))
@@ -323,25 +339,14 @@ def _connect(settings: TelegramSettings, timeout_seconds: float) -> "Client":
         async def close(self) -> None:
             await http.close()
 
-    methods: dict[Kind, type[TelegramMethod[Any]]]
-    methods = {"text": SendMessage, "photo": SendPhoto, "document": SendDocument}
+    urls: dict[str, str] = {}
+    any_method = GetMe()  # what is no error, and not what was asked for either, is none of its answers
     token = settings.bot_token.get_secret_value() if settings.bot_token else ""
     server = TelegramAPIServer.from_base(settings.api_url)
-    urls = {kind: server.api_url(token, method.__api_method__) for kind, method in methods.items()}
     judge = AiohttpSession(api=server, json_loads=orjson.loads)
     bot = Bot(token, session=judge)
     http = HttpClient(timeout_seconds=timeout_seconds)
     return BotApi()
-
-
-def _message_id(content: bytes) -> str | None:
-    try:
-        match orjson.loads(content):
-            case {"ok": True, "result": {"message_id": int(message_id)}}:
-                return str(message_id)
-    except orjson.JSONDecodeError:
-        pass
-    return None
 
 
 def _refused_call(status: int, error: Exception, hint: str | None) -> _RefusedCallError:

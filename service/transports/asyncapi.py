@@ -6,6 +6,7 @@ settings of this machine, and byte for byte the same in every run.
 """
 
 import json
+from enum import StrEnum
 from typing import Any, cast
 
 import yaml
@@ -14,7 +15,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import __version__
-from service.contract import DomainEvent, EventType, NotificationEvent, NotificationRequest, RejectedMessage
+from service.contract import (
+    DomainEvent,
+    EventType,
+    NotificationEvent,
+    NotificationRequest,
+    RejectedMessage,
+    TicketEvent,
+    TicketEventType,
+)
 from service.settings import KafkaSettings, RabbitSettings
 from service.transports.base import Door, EventDoor
 from service.transports.kafka import KafkaTransport
@@ -38,12 +47,17 @@ CHANNELS: dict[str, type[BaseModel]] = {
     "sendEventToKafka": NotificationEvent,
     "sendRejectedToRabbit": RejectedMessage,
     "sendRejectedToKafka": RejectedMessage,
+    "sendTicketToRabbit": TicketEvent,
+    "sendTicketToKafka": TicketEvent,
 }
+ROUTED: dict[str, type[StrEnum]] = {"sendEventToRabbit": EventType, "sendTicketToRabbit": TicketEventType}
+"""Channels whose routing key is the event's type."""
 SUMMARIES: dict[type[BaseModel], str] = {
     NotificationRequest: "One message to one person or chat.",
     DomainEvent: "Something that happened, for which triggers wait.",
     NotificationEvent: "One change of one delivery.",
     RejectedMessage: "A message that could not become a notification.",
+    TicketEvent: "One change of one support ticket.",
 }
 
 
@@ -114,8 +128,8 @@ def _channel(key: str, found: dict[str, Any]) -> dict[str, Any]:
         "servers": [{"$ref": f"#/servers/{SERVERS[_last(server)]}"} for server in found["servers"]],
         "messages": {model: {"$ref": f"#/components/messages/{model}"}},
     }
-    if key == "sendEventToRabbit":
-        types = [event.value for event in EventType]
+    if key in ROUTED:
+        types = [event.value for event in ROUTED[key]]
         channel |= {
             "address": "{type}",
             "parameters": {"type": {"description": "The event's `type`, as routing key.", "enum": types}},

@@ -13,6 +13,8 @@ EVENTS = "notifications.events"
 """Exchange or topic of `NotificationEvent`s."""
 REJECTED = "notifications.rejected"
 """Exchange or topic of `RejectedMessage`s."""
+TICKETS = "notifications.tickets"
+"""Exchange or topic of `TicketEvent`s."""
 
 
 class Door(Protocol):

@@ -1,4 +1,4 @@
-"""Kafka: a topic of requests and one of events in, two topics out.
+"""Kafka: a topic of requests and one of events in, three topics out.
 
 A batch of records becomes one call of the engine, and its offsets are committed after the engine's
 own commit. Records that were taken in and not committed (a crash, a rebalance) arrive again and are
@@ -21,11 +21,11 @@ from faststream.message import StreamMessage
 from faststream.types import AsyncFunc
 from pydantic import WithJsonSchema
 
-from service.contract import NotificationEvent, RejectedMessage
+from service.contract import NotificationEvent, RejectedMessage, TicketEvent
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import KafkaSettings
 from service.transports.arrivals import Arrival, take, take_events
-from service.transports.base import EVENTS, REJECTED, Door, EventDoor
+from service.transports.base import EVENTS, REJECTED, TICKETS, Door, EventDoor
 from service.transports.supervision import DRAIN_SECONDS, ConnectionLostError, SupervisedTransport
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ GATHER_MILLISECONDS = 20
 """How long a poll waits for the first record."""
 RECORD_MAX_BYTES = 16 * 1024 * 1024
 SPECIFICATION_URL = "kafka:9092"
-TOPICS: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
+TOPICS: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED, "tickets": TICKETS}
 
 # What the handler gets is a batch of records; what travels in each is a NotificationRequest.
 Incoming = Annotated[KafkaMessage, WithJsonSchema({"title": "NotificationRequest"})]
@@ -96,6 +96,12 @@ class KafkaTransport(SupervisedTransport):
             schema=RejectedMessage,
             title="sendRejectedToKafka",
             description="Messages that could not become notifications. The key is the rejection's id.",
+        )
+        self.broker.publisher(
+            TICKETS,
+            schema=TicketEvent,
+            title="sendTicketToKafka",
+            description="What happens at the support desk. The key is the ticket's, so its events stay in order.",
         )
 
     def _subscribe(self, topic: str, group_id: str, title: str, description: str) -> BatchSubscriber:

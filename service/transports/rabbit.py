@@ -1,4 +1,4 @@
-"""RabbitMQ: a queue of requests and one of events in, two topic exchanges out, over one connection."""
+"""RabbitMQ: a queue of requests and one of events in, three topic exchanges out, over one connection."""
 
 import logging
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from faststream.rabbit import (
 )
 from pydantic import WithJsonSchema
 
-from service.contract import NotificationEvent, RejectedMessage
+from service.contract import NotificationEvent, RejectedMessage, TicketEvent
 from service.delivery.events import Channel, OutgoingEvent
 from service.settings import RabbitSettings
 from service.transports.amqp_bulk import publish_all
 from service.transports.amqp_leniency import read_odd_properties_as_nothing
 from service.transports.arrivals import Arrival, Bury, take, take_events
-from service.transports.base import EVENTS, REJECTED, Door, EventDoor
+from service.transports.base import EVENTS, REJECTED, TICKETS, Door, EventDoor
 from service.transports.rabbit_consumer import Consumer
 from service.transports.rabbit_topology import dead_exchange, declare
 from service.transports.supervision import ConnectionLostError, SupervisedTransport
@@ -39,7 +39,7 @@ CONNECT_SECONDS = 10.0
 HEARTBEAT_SECONDS = 20
 BURY_SECONDS = 30.0
 SPECIFICATION_URL = "amqp://rabbitmq:5672/"
-EXCHANGES: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED}
+EXCHANGES: dict[Channel, str] = {"events": EVENTS, "rejected": REJECTED, "tickets": TICKETS}
 
 # What the handler gets is the message with its envelope; what travels in it is a NotificationRequest.
 Incoming = Annotated[RabbitMessage, WithJsonSchema({"title": "NotificationRequest"})]
@@ -115,6 +115,14 @@ class RabbitTransport(SupervisedTransport):
             schema=RejectedMessage,
             title="sendRejectedToRabbit",
             description="Messages that could not become notifications. The routing key is `rejected`.",
+        )
+        broker.publisher(
+            exchange=RabbitExchange(TICKETS, type=ExchangeType.TOPIC, durable=True),
+            persist=True,
+            mandatory=False,
+            schema=TicketEvent,
+            title="sendTicketToRabbit",
+            description="What happens at the support desk. The routing key is the event's `type`; bind with `#` for all.",
         )
         return broker
 

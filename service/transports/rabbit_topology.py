@@ -6,7 +6,7 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ChannelPreconditionFailed
 
-from service.transports.base import EVENTS, REJECTED
+from service.transports.base import EVENTS, REJECTED, TICKETS
 
 DELIVERY_LIMIT = 100
 """Deliveries of one message before RabbitMQ itself puts it aside. Restarts of the service count too."""
@@ -26,6 +26,7 @@ async def declare(connection: AbstractConnection, queues: Sequence[str]) -> list
         *(step for queue in queues for step in _queue_with_dead_letters(queue)),
         (f"the exchange {EVENTS!r}", _exchange(EVENTS, "topic")),
         (f"the exchange {REJECTED!r}", _exchange(REJECTED, "topic")),
+        (f"the exchange {TICKETS!r}", _exchange(TICKETS, "topic")),
     ]
     return [warning for what, step in steps if (warning := await _declare_or_use(connection, what, step))]
 

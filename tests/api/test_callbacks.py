@@ -54,7 +54,7 @@ def test_an_account_has_its_own_secret_and_contacts(
     assert active == {"VK": True, "VK:news": False, "MAX": True, "MAX:news": False}
     for nobody in ("/callbacks/max/other", "/callbacks/max/quiet", "/callbacks/vk/quiet"):
         problem_of(service.call("POST", nobody, stopped, key=None, headers=headers), 404, "not_found")
-    link = call("POST", f"{path}/start-links", {"sender": "MAX:quiet"}).json()["url"]
+    link = call("POST", f"{path}/links", {"sender": "MAX:quiet"}).json()["url"]
     assert link.startswith("https://max.ru/quiet_bot?start=")
 
 
@@ -63,8 +63,8 @@ def _active(get: Get, path: str) -> dict[str, bool]:
 
 
 def _start_token(call: Call, path: str) -> str:
-    answer = call("POST", f"{path}/start-links", {"sender": "MAX"})
-    assert answer.status == 200, answer.body
+    answer = call("POST", f"{path}/links", {"sender": "MAX"})
+    assert answer.status == 201, answer.body
     link = urlsplit(answer.json()["url"])
     assert (link.netloc, link.path) == ("max.ru", "/our_bot")
     (token,) = parse_qs(link.query)["start"]
@@ -173,9 +173,9 @@ def test_a_number_that_no_contact_has_changes_nothing(service: Service) -> None:
 
 def test_a_start_link_needs_a_bot_and_a_person(call: Call) -> None:
     path = _person(call)
-    problem_of(call("POST", f"{path}/start-links", {"sender": "CONSOLE"}), 409, "invalid_contact")
-    problem_of(call("POST", f"{path}/start-links", {"sender": "NONE"}), 409, "invalid_contact")
-    problem_of(call("POST", "/v1/recipients/nobody-at-all/start-links", {"sender": "MAX"}), 404, "not_found")
+    problem_of(call("POST", f"{path}/links", {"sender": "CONSOLE"}), 409, "no_way_to_join")
+    problem_of(call("POST", f"{path}/links", {"sender": "NONE"}), 409, "no_way_to_join")
+    problem_of(call("POST", "/v1/recipients/nobody-at-all/links", {"sender": "MAX"}), 404, "not_found")
     _start_token(call, path)
     entry = call("GET", "/v1/audit?limit=1").json()["items"][0]
-    assert entry["action"] == "start_link.make"
+    assert entry["action"] == "recipient.link"

@@ -19,6 +19,7 @@ SEED = 20_261_123
 @pytest.mark.slow
 def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_path: Path) -> None:
     run_apart(_store_rejections(api_database))
+    run_apart(_store_tickets(api_database))
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),
@@ -40,6 +41,23 @@ def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_pat
         timeout=150,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+async def _store_tickets(dsn: str) -> None:
+    """Something for the calls under /v1/tickets to find."""
+    connection = await asyncpg.connect(dsn)
+    for number in range(3):
+        ticket = await connection.fetchval(
+            """INSERT INTO ticket (sender, chat, name, locale, status, desk, topic, opened_at, warned, operator_id)
+            VALUES ('TG', $1, 'Anna', 'en', 'open', '-1001', 'plain', now(), false, '20') RETURNING id""",
+            f"9{number}",
+        )
+        await connection.execute(
+            """INSERT INTO ticket_message (ticket_id, origin, toward, parts, state, ready_at, repeats, created_at)
+            VALUES ($1, 'person', 'desk', '[{"kind": "text", "text": "Help"}]', 'sent', now(), 0, now())""",
+            ticket,
+        )
+    await connection.close()
 
 
 async def _store_rejections(dsn: str) -> None:

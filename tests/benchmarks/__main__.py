@@ -16,6 +16,7 @@ from tests.benchmarks.suites.intake import intake
 from tests.benchmarks.suites.latency import latency
 from tests.benchmarks.suites.profile import profile
 from tests.benchmarks.suites.starting import starting
+from tests.benchmarks.suites.support import support
 
 Suite = Callable[[Stage, int, int], Awaitable[tuple[Figures, list[Goal]]]]
 
@@ -29,6 +30,7 @@ SUITES: dict[str, Suite] = {
     "latency": latency,
     "start": starting,
     "import": importing,
+    "support": support,
 }
 
 

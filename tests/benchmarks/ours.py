@@ -68,6 +68,7 @@ class Ours(Contestant):
             "DATABASE_URL": self.url,
             "TG_API_URL": self._stage.fake.url,
             "TG_BOT_TOKEN": TOKEN,
+            "ROLES": "api,worker",
             **dict.fromkeys(("TG_RATE", "TG_CHAT_RATE", "TG_GROUP_RATE"), "0"),
             "LOG_LEVEL": "WARNING",
             **self._env,

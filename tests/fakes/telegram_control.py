@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from tests.fakes.telegram_people import act
 from tests.fakes.tiny_http import Request, response
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def control(fake: "FakeTelegram", request: Request) -> bytes:
             return _json({"items": [asdict(sent) for sent in items]})
         case "GET", "refused":
             return _json({"items": [asdict(call) for call in fake.refused]})
+        case "GET", "answers":
+            return _json(fake.callbacks)
+        case "GET", "updates":
+            waiting = fake.updates.webhook_info()["pending_update_count"]
+            return _json({"served": fake.updates.served, "waiting": waiting, "pushes": fake.updates.pushes})
+        case "POST", "act":
+            return _json({"result": act(fake, values)})
         case "POST", "faults":
             fake.fault(**values)
         case "DELETE", "faults":
@@ -35,9 +43,8 @@ def control(fake: "FakeTelegram", request: Request) -> bytes:
             fake.limits = replace(fake.limits, **values)
         case "POST", "chats":
             chat = fake.chat(values.pop("id"))
-            values["topics"] = {
-                int(key): state for key, state in (values.get("topics") or {}).items()
-            } or None
+            if "topics" in values:
+                values["topics"] = {int(key): state for key, state in values["topics"].items()}
             for field, value in values.items():
                 setattr(chat, field, value)
         case "POST", "delay":
@@ -50,7 +57,7 @@ def control(fake: "FakeTelegram", request: Request) -> bytes:
 
 
 def _counts(fake: "FakeTelegram") -> dict[str, Any]:
-    messages = Counter((sent.chat, sent.text) for sent in fake.journal)
+    messages = Counter((sent.chat, sent.text, sent.file) for sent in fake.journal)
     return {
         "calls": fake.calls,
         "accepted": len(fake.journal),

@@ -13,6 +13,7 @@ from service.delivery.planning import Defaults, Planner
 from service.delivery.wording import Wording
 from service.senders.base import BaseSender
 from service.settings import DeliverySettings, LimitSettings, TemplateSettings
+from service.support.desk import Desk
 
 PUBLIC_URL = "https://notifications.example"
 LINKS = Links("a secret of the tests, long enough", PUBLIC_URL)
@@ -27,6 +28,7 @@ def make_engine(
     works: bool = True,
     defaults: Defaults | None = None,
     renderer: Renderer | None = None,
+    desk: Desk | None = None,
 ) -> Engine:
     """`renderer` has to be started where templates are sent."""
     planner = Planner(senders, defaults or Defaults())
@@ -41,7 +43,14 @@ def make_engine(
         metrics=Metrics(),
         planner=planner,
         wording=Wording(
-            database, renderer, LINKS, Localisation(locales_folder()), planner, offers_links=True
+            database,
+            renderer,
+            LINKS,
+            Localisation(locales_folder()),
+            planner,
+            offers_links=True,
+            relaying=None if desk is None else desk.relaying,
         ),
         random=Random(1),
+        on_relayed=(lambda _: None) if desk is None else desk.clock.look,
     )

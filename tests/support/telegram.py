@@ -54,7 +54,7 @@ class TelegramProcess:
     def counts(self) -> Any:
         return self.control("GET", "counts")
 
-    def control(self, method: str, name: str, **values: object) -> Any:
+    def control(self, method: str, name: str, /, **values: object) -> Any:
         """Steer it: see `tests.fakes.telegram`."""
         body = json.dumps(values).encode() if values else None
         request = urllib.request.Request(f"{self.url}/control/{name}", body, method=method)

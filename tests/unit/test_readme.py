@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def _shown(default: Any) -> str:
     match default:
-        case None | ():
+        case None | () | dict():
             return ""
         case bool():
             return f"`{str(default).lower()}`"

@@ -1,0 +1,130 @@
+"""The updates of a bot as rows: stored before Telegram hears that they came, taken one by one in each lane."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from service.db.database import Connection
+
+ERROR_MAX_CHARS = 500
+PAUSE_SECONDS = (0.2, 1.0, 5.0)
+LOCK_CLASS = 0x626F7400
+"""The first half of the advisory locks under which one process at a time works on a lane."""
+
+_STORE = """
+INSERT INTO bot_update (bot, id, lane, state, body, attempts, due_at, at)
+SELECT $1, g.id, g.lane, 'waiting', g.body, 0, now(), now()
+FROM unnest($2::bigint[], $3::text[], $4::bytea[]) AS g(id, lane, body)
+ON CONFLICT DO NOTHING RETURNING lane
+"""
+_NEXT = """
+SELECT id, body, attempts, due_at <= now() AS due FROM bot_update
+WHERE bot = $1 AND lane = $2 AND state = 'waiting' ORDER BY id LIMIT 1 FOR UPDATE
+"""
+_DONE = """
+UPDATE bot_update SET state = 'done', body = NULL, error = NULL, replies = $3::jsonb WHERE bot = $1 AND id = $2
+"""
+_FAILED = """
+UPDATE bot_update SET attempts = attempts + 1, error = $3, due_at = now() + $4 * interval '1 second',
+    state = CASE WHEN attempts + 1 >= $5 THEN 'aside' ELSE 'waiting' END
+WHERE bot = $1 AND id = $2 AND state = 'waiting' RETURNING state
+"""
+_LANES = """
+SELECT DISTINCT lane FROM (
+    SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' ORDER BY lane, id LIMIT 1000) w
+"""
+_UNSAID = """
+SELECT id, replies FROM bot_update
+WHERE replies IS NOT NULL AND bot = $1 AND at < now() - $2 * interval '1 second'
+ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED
+"""
+_SAID = "UPDATE bot_update SET replies = NULL WHERE bot = $1 AND id = $2"
+_FORGET = """
+DELETE FROM bot_update WHERE (bot, id) IN (
+    SELECT bot, id FROM bot_update
+    WHERE at < now() - CASE state WHEN 'done' THEN $1 * interval '1 hour' ELSE $2 * interval '1 day' END
+        AND at < now() - $1 * interval '1 hour' AND state <> 'waiting'
+    ORDER BY at LIMIT $3)
+"""
+_ASIDE = """
+SELECT count(*) FROM (
+    SELECT 1 FROM bot_update WHERE bot = $1 AND state = 'aside' AND at > now() - interval '1 hour' LIMIT 1000) a
+"""
+
+# Where an update happened: fields that hold a message or a chat, the message's own first.
+_HOLDERS = ("message", "edited_message", "callback_query", "my_chat_member")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An update that is being handled; `attempts` failed before."""
+
+    id: int
+    body: bytes
+    attempts: int
+
+
+class Inbox:
+    """The updates of the bot with that id. Every method works on the caller's connection."""
+
+    def __init__(self, bot: int) -> None:
+        self._bot = bot
+
+    async def store(self, connection: Connection, updates: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Keep these updates; the lanes of those that are new."""
+        rows = [(update["update_id"], lane_of(update), orjson.dumps(update)) for update in updates]
+        ids, lanes, bodies = zip(*rows, strict=True)
+        fresh = await connection.fetch(_STORE, self._bot, ids, lanes, bodies)
+        return {row["lane"] for row in fresh}
+
+    async def take(self, connection: Connection, lane: str) -> Waiting | None:
+        """The lane's next update, for the rest of the transaction. None: nothing is due, or another has the lane."""
+        free = await connection.fetchval(
+            "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", LOCK_CLASS, f"{self._bot} {lane}"
+        )
+        row = await connection.fetchrow(_NEXT, self._bot, lane) if free else None
+        return Waiting(row["id"], row["body"], row["attempts"]) if row is not None and row["due"] else None
+
+    async def done(self, connection: Connection, update: Waiting, replies: Sequence[object]) -> None:
+        """It is handled; the replies have to leave yet."""
+        said = orjson.dumps(list(replies)).decode() if replies else None
+        await connection.execute(_DONE, self._bot, update.id, said)
+
+    async def failed(self, connection: Connection, update: Waiting, error: str, most: int) -> bool:
+        """It could not be handled. True: it is put aside, after `most` times."""
+        pause = PAUSE_SECONDS[min(update.attempts, len(PAUSE_SECONDS) - 1)]
+        text = error.replace("\0", "")[:ERROR_MAX_CHARS]
+        state = await connection.fetchval(_FAILED, self._bot, update.id, text, pause, most)
+        return bool(state == "aside")
+
+    async def said(self, connection: Connection, update_id: int) -> None:
+        """Its replies have left, or nobody takes them."""
+        await connection.execute(_SAID, self._bot, update_id)
+
+    async def unsaid(self, connection: Connection, older_than_seconds: float) -> list[tuple[int, list[Any]]]:
+        """Replies that were left behind, for the rest of the transaction."""
+        rows = await connection.fetch(_UNSAID, self._bot, older_than_seconds)
+        return [(row["id"], orjson.loads(row["replies"])) for row in rows]
+
+    async def lanes(self, connection: Connection) -> Collection[str]:
+        """Those in which something waits, or many of them."""
+        return {row["lane"] for row in await connection.fetch(_LANES, self._bot)}
+
+    async def aside(self, connection: Connection) -> int:
+        """How many of the last hour were put aside, counted up to a thousand."""
+        return int(await connection.fetchval(_ASIDE, self._bot))
+
+    async def forget(self, connection: Connection, *, hours: float, aside_days: float, most: int) -> None:
+        """Remove what Telegram does not repeat any more, and what nobody looked at."""
+        await connection.execute(_FORGET, hours, aside_days, most)
+
+
+def lane_of(update: Mapping[str, Any]) -> str:
+    """Within what an update keeps its place: a chat, or a topic of one."""
+    held: Any = next((update[name] for name in _HOLDERS if name in update), {})
+    message = held.get("message", held)
+    chat = message.get("chat") or held.get("from") or {}
+    lane = str(chat.get("id", ""))
+    return f"{lane}:{message['message_thread_id']}" if message.get("is_topic_message") else lane

@@ -1,0 +1,170 @@
+"""Long polling: one process of all, the one that holds a lock of PostgreSQL, asks Telegram for updates.
+
+https://core.telegram.org/bots/api#getupdates. What was answered is stored before the next poll confirms it.
+Two pollers at once could do no harm but to each other, as Telegram ends the earlier poll with a 409.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import orjson
+
+from service.bot.inbox import Inbox
+from service.db.database import OUTAGE, Database
+from service.health import PartHealth
+from service.senders.http import Answer, HttpClient, NoAnswerError, NotReachedError
+
+log = logging.getLogger(__name__)
+
+LOCK_CLASS = 0x626F7401
+ELECTION_SECONDS = 1.0
+PING_SECONDS = 2.0
+PAUSES_SECONDS = (1.0, 2.0, 5.0, 15.0)
+MARGIN_SECONDS = 10.0
+"""How much longer than the poll itself an answer is waited for."""
+LEADER = "polls for updates"
+FOLLOWER = "another process polls for updates"
+
+
+class _NoUpdatesError(Exception):
+    """An answer without updates; `pause` as Telegram asks for."""
+
+    def __init__(self, reason: str, *, conflict: bool = False, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.conflict, self.pause = conflict, pause
+
+
+class Polling:
+    """`url` is that of getUpdates; `on_conflict` is asked once what to do about a 409: it answers what to tell people."""
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: Inbox,
+        *,
+        bot: int,
+        url: str,
+        allowed: Iterable[str],
+        seconds: int,
+        wake: Callable[[Iterable[str]], None],
+        on_conflict: Callable[[str], Any],
+    ) -> None:
+        self._database = database
+        self._inbox = inbox
+        self._bot = bot
+        self._url = url
+        self._allowed = list(allowed)
+        self._seconds = seconds
+        self._wake = wake
+        self._on_conflict = on_conflict
+        self._http = HttpClient(timeout_seconds=seconds + MARGIN_SECONDS)
+        self.health = PartHealth("ok", FOLLOWER)
+
+    async def run(self) -> None:
+        """Until cancelled: wait for the lock, poll while it is held."""
+        try:
+            while True:
+                try:
+                    await self._lead()
+                except OUTAGE as error:
+                    log.warning("polling waits for PostgreSQL: %s", error)
+                except Exception:
+                    log.exception("polling failed, trying again")
+                self.health = PartHealth("ok", FOLLOWER)
+                await asyncio.sleep(ELECTION_SECONDS)
+        finally:
+            await self._http.close()
+
+    async def _lead(self) -> None:
+        """Poll for as long as a connection of its own holds the lock; return at once where another has it."""
+        connection = await self._database.connect()
+        try:
+            if not await connection.fetchval(
+                "SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, str(self._bot)
+            ):
+                return
+            log.info("this process polls for updates of the bot")
+            polling = asyncio.create_task(self._poll(), name="bot polling")
+            watching = asyncio.create_task(_hold(connection), name="bot lock")
+            try:
+                done, _ = await asyncio.wait((polling, watching), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                polling.cancel()
+                watching.cancel()
+                await asyncio.gather(polling, watching, return_exceptions=True)
+            for task in done:
+                task.result()
+        finally:
+            connection.terminate()
+
+    async def _poll(self) -> None:
+        """The first poll has no offset: what an earlier process stored and did not confirm comes again, and is known."""
+        offset: int | None = None
+        failures = 0
+        while True:
+            try:
+                updates = await self._ask(offset)
+                if updates:
+                    async with self._database.transaction() as connection:
+                        lanes = await self._inbox.store(connection, updates)
+                    offset = updates[-1]["update_id"] + 1
+                    self._wake(lanes)
+            except _NoUpdatesError as error:
+                pause = max(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)], error.pause)
+                failures += 1
+                await self._trouble(error)
+                await asyncio.sleep(pause)
+            else:
+                failures = 0
+                self.health = PartHealth("ok", LEADER)
+
+    async def _trouble(self, error: _NoUpdatesError) -> None:
+        detail = str(error)
+        if error.conflict:
+            detail = await self._on_conflict(detail)
+        if self.health.detail != detail:
+            log.warning("no updates of the bot come in: %s", detail)
+        self.health = PartHealth("degraded", detail)
+
+    async def _ask(self, offset: int | None) -> list[dict[str, Any]]:
+        asked: dict[str, Any] = {"timeout": self._seconds, "allowed_updates": self._allowed}
+        if offset is not None:
+            asked["offset"] = offset
+        try:
+            answer = await self._http.request(
+                "POST", self._url, headers={"content-type": "application/json"}, body=orjson.dumps(asked)
+            )
+        except (NotReachedError, NoAnswerError) as error:
+            raise _NoUpdatesError(f"Telegram does not answer: {error}") from error
+        return _updates(answer)
+
+
+async def _hold(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Returns or raises when the lock may be lost."""
+    while True:
+        await asyncio.sleep(PING_SECONDS)
+        await connection.execute("SELECT 1", timeout=PING_SECONDS)
+
+
+def _updates(answer: Answer) -> list[dict[str, Any]]:
+    """Those of an answer, in order. Raises `_NoUpdatesError`."""
+    try:
+        told: Any = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        told = None
+    if not isinstance(told, Mapping):
+        raise _NoUpdatesError(f"HTTP {answer.status} without the Bot API's answer; is TG_API_URL right?")
+    result = told.get("result")
+    if told.get("ok") is True and isinstance(result, list) and all(map(_is_update, result)):
+        return result
+    reason = str(told.get("description") or f"HTTP {answer.status}")
+    pause = (told.get("parameters") or {}).get("retry_after", 0)
+    raise _NoUpdatesError(reason, conflict=answer.status == HTTPStatus.CONFLICT, pause=float(pause))
+
+
+def _is_update(value: object) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("update_id"), int)
