@@ -34,6 +34,7 @@ _RECIPIENT = (
     "put_recipient",
     "put_preferences",
     "add_contact",
+    "make_link",
     "export_recipient",
     "erase_recipient",
 )
