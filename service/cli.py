@@ -6,29 +6,25 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from service.cli_templates import templates
+from service.cli_tools import LOCAL, Key, Url, call_service, load_settings
+
 if TYPE_CHECKING:
     from service.access.keys import ApiKeys
-    from service.content.checking import Finding
-    from service.content.drafts import TemplateDraft
     from service.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 keys = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 cli.add_typer(keys, name="keys")
-templates = typer.Typer(no_args_is_help=True, help="Templates: check, export, import, preview.")
 cli.add_typer(templates, name="templates")
 mailing = typer.Typer(no_args_is_help=True, help="Mailings: watch.")
 cli.add_typer(mailing, name="mailing")
 
-Url = Annotated[str, typer.Option(envvar="NOTIFICATIONS_URL", help="Address of a running service")]
-Key = Annotated[str, typer.Option(envvar="NOTIFICATIONS_API_KEY", help="API key for it")]
 T = TypeVar("T")
-LOCAL = "http://127.0.0.1:8080"
 
 
 def main() -> None:
@@ -48,7 +44,7 @@ def run() -> None:
 
     from service.logs import configure_logging
 
-    settings = _settings()
+    settings = load_settings()
     configure_logging(settings.process.log_level, settings.process.log_format)
     with _database(settings):
         from service.app import build
@@ -76,7 +72,7 @@ def migrate() -> None:
     """Bring the database to the newest schema and stop."""
     from service.db.migrate import migrate as upgrade
 
-    settings = _settings()
+    settings = load_settings()
     with _database(settings) as dsn:
         asyncio.run(upgrade(dsn))
     typer.echo("the schema is up to date")
@@ -102,7 +98,9 @@ def send(
 ) -> None:
     """Send one message through a running service."""
     request = {"title": title, "body": body, "sender": sender, "to": to, "id": request_id}
-    answer = _call(url, key, "/v1/notifications", {name: value for name, value in request.items() if value})
+    answer = call_service(
+        url, key, "/v1/notifications", {name: value for name, value in request.items() if value}
+    )
     typer.echo(f"{answer['id']}{' (a repeat)' if answer['duplicate'] else ''}")
 
 
@@ -121,7 +119,7 @@ def redrive(
         "filter": {name: value for name, value in chosen.items() if value is not None},
         "dry_run": not yes,
     }
-    count = _call(url, key, "/v1/dead-letters/redrive", body)["deliveries"]
+    count = call_service(url, key, "/v1/dead-letters/redrive", body)["deliveries"]
     typer.echo(f"{count} deliveries {'are queued again' if yes else 'match; add --yes to queue them again'}")
 
 
@@ -188,72 +186,6 @@ def make_webpush_key() -> None:
     typer.echo(f"WEBPUSH_PRIVATE_KEY={private}\napplicationServerKey: {public}")
 
 
-@templates.command("check")
-def check_templates(folder: Path) -> None:
-    """Check the templates of a folder; needs no running service. Fails when there are errors."""
-    from service.content.folder import read_folder
-
-    findings = asyncio.run(_check_all(_from_folder(read_folder, folder)))
-    for key, finding in findings:
-        line = "" if finding.line is None else f" line {finding.line}"
-        typer.echo(f"{finding.level}: {key}: {finding.where}{line}: {finding.text}")
-    if any(finding.level == "error" for _, finding in findings):
-        raise typer.Exit(1)
-    typer.echo("no errors")
-
-
-@templates.command("export")
-def export_templates(folder: Path, url: Url = LOCAL, key: Key = "") -> None:
-    """Write the templates of a running service into a folder of files."""
-    from service.content.folder import write_folder
-
-    stored = _stored_templates(url, key)
-    _from_folder(write_folder, folder, stored)
-    typer.echo(f"{len(stored)} templates are in {folder}")
-
-
-@templates.command("import")
-def import_templates(
-    folder: Path,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would change")] = False,
-    url: Url = LOCAL,
-    key: Key = "",
-) -> None:
-    """Save the templates of a folder in a running service; templates that are only there stay."""
-    from service.content.folder import changes, read_folder
-
-    drafts = _from_folder(read_folder, folder)
-    found = [change for change in changes(_stored_templates(url, key), drafts) if change.kind != "same"]
-    for change in found:
-        typer.echo("\n".join((f"{change.key}: {change.kind}", *change.lines)))
-        body = {**drafts[change.key].model_dump(mode="json"), "dry_run": not yes}
-        report = _call(url, key, f"/v1/templates/{change.key}", body, "PUT")
-        for finding in report["findings"]:
-            typer.echo(f"  {finding['level']}: {finding['where']}: {finding['text']}")
-    typer.echo(f"{len(found)} templates {'are saved' if yes else 'would change; add --yes to save them'}")
-
-
-@templates.command("preview")
-def preview_template(
-    name: str,
-    sender: Annotated[str, typer.Option(help="Channel, as TG or CONSOLE")] = "CONSOLE",
-    locale: Annotated[str, typer.Option(help="As ru or en-US")] = "en",
-    zone: Annotated[str, typer.Option(help="As Europe/Moscow")] = "UTC",
-    params: Annotated[str | None, typer.Option(help="JSON; default: the examples")] = None,
-    url: Url = LOCAL,
-    key: Key = "",
-) -> None:
-    """Show what a person would get."""
-    import json
-
-    try:
-        given = None if params is None else json.loads(params)
-    except ValueError as error:
-        raise typer.BadParameter(f"--params is no JSON: {error}") from None
-    body = {"sender": sender, "locale": locale, "zone": zone, "params": given}
-    typer.echo("\n".join(_call(url, key, f"/v1/templates/{name}/preview", body)["texts"]))
-
-
 @mailing.command("watch")
 def watch_mailing(mailing_id: str, url: Url = LOCAL, key: Key = "") -> None:
     """Draw a mailing's progress until it has ended. Fails unless it was finished."""
@@ -266,66 +198,6 @@ def watch_mailing(mailing_id: str, url: Url = LOCAL, key: Key = "") -> None:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(0 if status == "finished" else 1)
-
-
-async def _check_all(drafts: "dict[str, TemplateDraft]") -> "list[tuple[str, Finding]]":
-    from service.content.checking import Checker
-    from service.content.rendering import Renderer
-    from service.senders import build_senders
-
-    settings = _settings()
-    renderer = Renderer(settings.templates)
-    await renderer.start()
-    shapes = {name: sender.capabilities for name, sender in build_senders(settings).items()}
-    checker = Checker(renderer, shapes, settings.templates.locales)
-    try:
-        return [
-            (key, finding)
-            for key, draft in drafts.items()
-            for finding in await checker.check(draft.version(key))
-        ]
-    finally:
-        await renderer.close()
-
-
-def _from_folder(work: "Callable[..., T]", *args: Any) -> "T":
-    from service.content.folder import FolderError
-
-    try:
-        return work(*args)
-    except (FolderError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-
-
-def _stored_templates(url: str, key: str) -> "dict[str, TemplateDraft]":
-    from service.content.drafts import TemplateDraft
-
-    stored, cursor = {}, ""
-    while True:
-        page = _call(url, key, f"/v1/templates?limit=500{cursor}", None, "GET")
-        for item in page["items"]:
-            view = _call(url, key, f"/v1/templates/{item['key']}", None, "GET")
-            content = {name: view[name] for name in TemplateDraft.model_fields}
-            stored[item["key"]] = TemplateDraft.model_validate(content)
-        if page["next"] is None:
-            return stored
-        cursor = f"&cursor={page['next']}"
-
-
-def _settings() -> "Settings":
-    from pydantic import ValidationError
-
-    from service import settings
-
-    try:
-        return settings.Settings()
-    except ValidationError as error:
-        prefix = getattr(settings, error.title).model_config["env_prefix"]
-        for problem in error.errors():
-            variable = prefix + "_".join(str(step) for step in problem["loc"]).upper()
-            typer.echo(f"{variable}: {problem['msg']}" if problem["loc"] else problem["msg"], err=True)
-        raise typer.Exit(2) from None
 
 
 @contextmanager
@@ -365,18 +237,8 @@ def _with_keys(work: "Callable[[ApiKeys], Awaitable[T]]") -> "T":
         finally:
             await database.close()
 
-    with _database(_settings()) as dsn:
+    with _database(load_settings()) as dsn:
         return asyncio.run(connected(dsn))
-
-
-def _call(url: str, key: str, path: str, body: dict[str, Any] | None, method: str = "POST") -> Any:
-    from service.remote import RemoteError, call
-
-    try:
-        return call(url, key, path, body, method)
-    except RemoteError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
 
 
 def _print_welcome(settings: "Settings", first_key: str | None) -> None:
