@@ -11,6 +11,7 @@ from service.access.links import Links
 from service.audience.linking import LINK_PURPOSE
 from tests.fakes.telegram import FakeTelegram
 from tests.support.bots import BotBench, running_bot
+from tests.support.service import ROOT
 from tests.support.waiting import wait_until
 
 LINKS = Links("a secret of the tests, long enough", "")
@@ -269,6 +270,14 @@ class TestUpdates:
             return "put aside" in str(await bot.call("GET", "/health/ready"))
 
         await wait_until(told, message="health tells of it")
+        assert (await bot.sql("SELECT 1 FROM bot_update WHERE state = 'aside' AND attempts = 3")) != []
+        mended = (ROOT / "docs/bot.md").read_text().split("```sql\n")[1].split("```")[0]
+        await bot.sql(mended)
+
+        async def tried_again() -> bool:
+            return bool(await bot.sql("SELECT 1 FROM bot_update WHERE state = 'aside' AND attempts = 3"))
+
+        await wait_until(tried_again, message="it is tried again, and fails again")
 
     async def test_one_chat_is_answered_in_order(self, bot: BotBench, tg: FakeTelegram) -> None:
         wanted = []
