@@ -148,19 +148,23 @@ async def reject_contact_request(deps: Deps, caller: Manager, request_id: Reques
 
 async def _url(deps: ApiDeps, connection: Connection, name: str, token: str) -> str:
     sender = deps.senders.get(name)
-    if sender is None or sender.off_reason:
-        raise NoWayToJoin(
-            f"{name} is off: {'there is no such sender' if sender is None else sender.off_reason}"
-        )
+    if sender is None:
+        raise NoWayToJoin(f"there is no sender {name}")
     if name == TELEGRAM:
-        account = await linking.account(connection, name)
-        if account is None:
-            raise NoWayToJoin("no process with the role bot has reached Telegram yet: its name is not known")
-        return f"https://t.me/{account}?start={token}"
+        return f"https://t.me/{await _account(deps, connection)}?start={token}"
     url = sender.start_url(token)
     if url is None:
         raise NoWayToJoin(f"{name} has no bot to come to; accepted: TG, and MAX where MAX_BOT_NAME is set")
     return url
+
+
+async def _account(deps: ApiDeps, connection: Connection) -> str:
+    if off_reason := deps.senders[TELEGRAM].off_reason:
+        raise NoWayToJoin(f"{TELEGRAM} is off: {off_reason}")
+    account = await linking.account(connection, TELEGRAM)
+    if account is None:
+        raise NoWayToJoin("no process with the role bot has reached Telegram yet: its name is not known")
+    return account
 
 
 async def _tell(deps: ApiDeps, guest: linking.Guest, text: str) -> None:
