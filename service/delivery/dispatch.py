@@ -33,7 +33,7 @@ from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
-PACING_MARGIN = 1.03
+PACING_MARGIN = 1.02
 """Slots are a little wider than the limit's own, so that an uneven network stays within it."""
 PACED_LOOK_SECONDS = 0.1
 PACED_LOOK_ROWS = 300

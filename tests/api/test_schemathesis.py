@@ -17,6 +17,7 @@ SEED = 20_261_123
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(450)
 def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_path: Path) -> None:
     run_apart(_store_rejections(api_database))
     run_apart(_store_tickets(api_database))
@@ -38,7 +39,7 @@ def test_schemathesis_finds_nothing(service: Service, api_database: str, tmp_pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
