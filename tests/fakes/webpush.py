@@ -1,4 +1,4 @@
-"""A push service and the browsers behind it: signatures checked with PyJWT, messages read with `http-ece`.
+"""A push service and the browsers behind it: signatures checked with PyJWT, messages read as a browser reads them.
 
 In a test: `async with FakePushService() as service`, then `service.subscribe()`, `service.pushes`,
 `service.unsubscribed`, `service.fault(...)`. On its own: `python -m tests.fakes.webpush --port 9000`, which prints
@@ -9,6 +9,7 @@ Protocol: RFC 8030, 8188, 8291, 8292, and the errors of Mozilla's push service.
 
 import argparse
 import asyncio
+import hmac
 import itertools
 import os
 import time
@@ -16,11 +17,11 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
 
-import http_ece
 import jwt
 import orjson
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.fakes.provider import FakeProvider, Received
@@ -71,9 +72,30 @@ class Browser:
         return f"{self.endpoint}#p256dh={self.keys['p256dh']}&auth={self.keys['auth']}"
 
     def read(self, body: bytes) -> dict[str, Any]:
-        text = http_ece.decrypt(body, private_key=self.private, auth_secret=self.auth, version="aes128gcm")
-        document: dict[str, Any] = orjson.loads(text)
+        document: dict[str, Any] = orjson.loads(self.decrypt(body))
         return document
+
+    def decrypt(self, body: bytes) -> bytes:
+        """RFC 8188, 2.1 (the head), 2.2 and 2.3 (key and nonce); RFC 8291, 3.4 (what both sides know)."""
+        salt, record_size, key_length = body[:16], int.from_bytes(body[16:20], "big"), body[20]
+        key_id, sealed = body[21 : 21 + key_length], body[21 + key_length :]
+        assert len(sealed) <= record_size, "more than one record"
+        own = self.private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        server = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key_id)
+        shared = self.private.exchange(ec.ECDH(), server)
+        material = _hkdf(self.auth, shared, b"WebPush: info\0" + own + key_id, 32)
+        key = _hkdf(salt, material, b"Content-Encoding: aes128gcm\0", 16)
+        nonce = _hkdf(salt, material, b"Content-Encoding: nonce\0", 12)
+        opened = Cipher(algorithms.AES(key), modes.GCM(nonce, sealed[-16:])).decryptor()
+        padded = opened.update(sealed[:-16]) + opened.finalize()
+        text, mark, _ = padded.rstrip(b"\0").rpartition(b"\x02")
+        assert mark, "no last record"
+        return text
+
+
+def _hkdf(salt: bytes, secret: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869 for one block."""
+    return hmac.digest(hmac.digest(salt, secret, "sha256"), info + b"\x01", "sha256")[:length]
 
 
 class FakePushService(FakeProvider):

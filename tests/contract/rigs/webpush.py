@@ -1,4 +1,4 @@
-"""`WEBPUSH` against a push service that reads with `http-ece`. Expectations: the RFCs, and Mozilla's errors."""
+"""`WEBPUSH` against a push service that reads as a browser does. Expectations: the RFCs, and Mozilla's errors."""
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
