@@ -12,6 +12,7 @@ from starlette.responses import Response
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
+from service.api.ticket_views import TicketView, ticket_fields
 from service.api.views import DeliveryView
 from service.audience.pages import Row
 from service.audience.people import QuietHours
@@ -31,7 +32,9 @@ from service.contract import ContractError, SenderName
 from service.delivery.listing import load_json
 from service.errors import BodyTooLarge, InvalidContact, InvalidRequest, NotFound, UnsupportedMediaType
 from service.senders.base import BaseSender
+from service.support.listing import TicketFilter
 
+EXPORTED = 1_000
 WITH_BODY = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 TOPIC_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 TopicName = Annotated[str, Field(pattern=TOPIC_NAME)]
@@ -105,6 +108,8 @@ class ErasureReport(BaseModel):
     deliveries: int = Field(
         description="Messages to the person, and their contents where nobody else had them"
     )
+    tickets: int = Field(description="Conversations with the support desk")
+    events: int = Field(description="Events about the person that triggers were still waiting with")
 
 
 class SubscriptionView(BaseModel):
@@ -120,12 +125,29 @@ class ExportedDelivery(DeliveryView):
     content: dict[str, Any] = Field(description="Text or template with params, as the producer gave it")
 
 
+class ExportedTicket(TicketView):
+    """A ticket with what was said."""
+
+    transcript: str
+
+
+class WaitingEvent(BaseModel):
+    """An event about the person whose delay runs."""
+
+    trigger: str = Field(description="The trigger's name")
+    occurrence: datetime = Field(description="When the event came")
+    due_at: datetime
+    event: dict[str, Any]
+
+
 class RecipientExport(BaseModel):
     """Everything that is stored about a person."""
 
     recipient: RecipientView
     subscriptions: list[SubscriptionView]
     deliveries: list[ExportedDelivery] = Field(description="Messages to the person, the newest 10,000")
+    tickets: list[ExportedTicket] = Field(description="Conversations with the support desk, the newest 1,000")
+    events: list[WaitingEvent] = Field(description="Events that triggers wait with, the oldest 1,000")
 
 
 class RecipientQuery(NumberPaging):
@@ -200,7 +222,19 @@ async def export_recipient(deps: Deps, external_id: ExternalId) -> RecipientExpo
         )
         for row in await deps.listing.deliveries_to(person["id"])
     ]
-    return RecipientExport(recipient=_view(person), subscriptions=subscriptions, deliveries=deliveries)
+    return RecipientExport(
+        recipient=_view(person),
+        subscriptions=subscriptions,
+        deliveries=deliveries,
+        tickets=[
+            ExportedTicket(**ticket_fields(row), transcript=await deps.tickets.transcript(row["id"]) or "")
+            for row in (await deps.tickets.page(TicketFilter(recipient=external_id), None, EXPORTED)).rows
+        ],
+        events=[
+            WaitingEvent.model_validate({**dict(row), "event": load_json(row["event"])})
+            for row in await deps.triggers.waiting_for(external_id, EXPORTED)
+        ],
+    )
 
 
 @router.delete(
@@ -216,16 +250,21 @@ async def erase_recipient(deps: Deps, caller: Manager, external_id: ExternalId) 
         if person is None:
             raise nobody(external_id)
         # Before, so that a call that was cut off can be repeated; after, for what was planned meanwhile.
+        events = await deps.triggers.forget(external_id)
         deliveries = await deps.operations.forget(person["id"])
+        tickets = await deps.tickets.count_of(external_id)
         erased = await deps.recipients.erase(external_id)
         if erased is None:
             raise nobody(external_id)
         deliveries += await deps.operations.forget(person["id"])
+        events += await deps.triggers.forget(external_id)
     return ErasureReport(
         contacts=erased.contacts,
         mutes=erased.mutes,
         subscriptions=erased.subscriptions,
         deliveries=deliveries,
+        tickets=tickets,
+        events=events,
     )
 
 

@@ -37,6 +37,9 @@ ORDER BY t.id DESC LIMIT $2
 )
 _WINDOW_END = f"SELECT count(*) AS rows, min(id) AS last FROM {_WINDOW.format(rows=WINDOW_ROWS)} w WHERE $2::int IS NOT NULL"  # noqa: S608 - of constants
 _ONE = _COLUMNS.format(source="ticket") + "WHERE t.id = $1"
+_COUNT_OF = (
+    "SELECT count(*) FROM ticket WHERE recipient_id = (SELECT id FROM recipient WHERE external_id = $1)"
+)
 _MESSAGES = """
 SELECT m.*, o.name AS operator_name FROM ticket_message m LEFT JOIN support_operator o ON o.id = m.operator_id
 WHERE m.ticket_id = $1 AND ($2::bigint IS NULL OR m.id < $2) ORDER BY m.id DESC LIMIT $3
@@ -106,6 +109,11 @@ class TicketListing:
     async def get(self, ticket: int) -> Row | None:
         async with self._database.connection() as connection:
             return await connection.fetchrow(_ONE, ticket)
+
+    async def count_of(self, recipient: str) -> int:
+        """How many tickets a recipient has."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(_COUNT_OF, recipient))
 
     async def messages(self, ticket: int, before: int | None, limit: int) -> TicketPage:
         """What was said, the newest first."""

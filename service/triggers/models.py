@@ -90,6 +90,11 @@ class TriggerDue(SQLModel, table=True):
         Index("trigger_due_next", "due_at", postgresql_where=text("NOT held")),
         Index("trigger_due_clock", "trigger_id", "zone", unique=True, postgresql_where=text("repeats")),
         Index("trigger_due_waiting", "trigger_id", "correlation"),
+        Index(
+            "trigger_due_person",
+            text("(event ->> 'recipient')"),
+            postgresql_where=text("event IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(

@@ -150,3 +150,11 @@ DELETE FROM trigger_run WHERE id IN (SELECT id FROM trigger_run WHERE fired_at <
 RETIRE_EVENTS = """
 DELETE FROM seen_event WHERE key IN (SELECT key FROM seen_event WHERE at < $1 ORDER BY at LIMIT $2)
 """
+
+# What a person's events wait for.
+OF_PERSON = """
+SELECT t.name AS trigger, d.occurrence, d.due_at, d.event
+FROM trigger_due d JOIN trigger t ON t.id = d.trigger_id
+WHERE d.event IS NOT NULL AND d.event ->> 'recipient' = $1 ORDER BY d.id LIMIT $2
+"""
+FORGET_PERSON = "DELETE FROM trigger_due WHERE event IS NOT NULL AND event ->> 'recipient' = $1"

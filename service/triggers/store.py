@@ -55,6 +55,17 @@ class Triggers:
         self._due_at = due_at
         self._clock = clock
 
+    async def waiting_for(self, recipient: str, most: int) -> list[Row]:
+        """Events about that person whose delay runs: `trigger`, `occurrence`, `due_at`, `event`."""
+        async with self._database.connection() as connection:
+            rows: list[Row] = await connection.fetch(queries.OF_PERSON, recipient, most)
+        return rows
+
+    async def forget(self, recipient: str) -> int:
+        """Drop events about that person whose delay runs. Returns how many."""
+        async with self._database.connection() as connection:
+            return int((await connection.execute(queries.FORGET_PERSON, recipient)).rpartition(" ")[2])
+
     async def make(self, draft: TriggerDraft) -> UUID:
         """Keep a rule that was checked, and let it wait. Raises `NameTakenError`."""
         now = self._clock()

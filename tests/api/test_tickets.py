@@ -134,3 +134,15 @@ def test_its_own_scope(call: Call) -> None:
 def _texts(telegram: TelegramProcess, chat: int) -> list[str]:
     journal = telegram.control("GET", "journal")["items"]
     return [message["text"] for message in journal if message["chat"] == chat]
+
+
+def test_a_persons_conversations_are_exported_and_erased(desk_service: Service, database_url: str) -> None:
+    call = desk_service.call
+    contact = {"sender": "TG", "address": "77"}
+    assert call("PUT", "/v1/recipients/writer", {"contacts": [contact]}).status == 201
+    ticket, others = _open(database_url, "77", "My secret"), _open(database_url, "78", "Not mine")
+    (exported,) = call("GET", "/v1/recipients/writer/export").json()["tickets"]
+    assert (exported["id"], "My secret" in exported["transcript"]) == (ticket, True)
+    assert call("DELETE", "/v1/recipients/writer").json()["tickets"] == 1
+    assert call("GET", f"/v1/tickets/{ticket}").status == 404
+    assert call("GET", f"/v1/tickets/{others}").status == 200

@@ -241,3 +241,17 @@ def test_each_call_needs_its_scope(service: Service, call: Call) -> None:
         ("POST", "/v1/triggers", draft, reader),
     ):
         problem_of(service.call(method, path, body, key=wrong), 403, "missing_scope")
+
+
+def test_what_waits_with_an_event_about_a_person_is_exported_and_erased(call: Call, get: Get) -> None:
+    name, person = f"order.made.{uuid7()}", f"buyer-{uuid7()}"
+    trigger = made(call, rule("unpaid", {"kind": "event", "event": name, "delay_seconds": 3_600}))
+    assert call("PUT", f"/v1/recipients/{person}", {}).status == 201
+    event = {"event": name, "recipient": person, "data": {"total": 10}}
+    assert call("POST", "/v1/events", event).json()["waiting"] == 1
+    assert call("POST", "/v1/events", {**event, "recipient": "somebody else"}).json()["waiting"] == 1
+
+    (waiting,) = get(f"/v1/recipients/{person}/export")["events"]
+    assert (waiting["trigger"], waiting["event"]["data"]) == (trigger["name"], {"total": 10})
+    assert call("DELETE", f"/v1/recipients/{person}").json()["events"] == 1
+    assert get(f"/v1/triggers/{trigger['id']}")["waiting"] == 1

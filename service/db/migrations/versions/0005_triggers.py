@@ -83,6 +83,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("repeats"),
     )
     op.create_index("trigger_due_waiting", "trigger_due", ["trigger_id", "correlation"], unique=False)
+    op.create_index(
+        "trigger_due_person",
+        "trigger_due",
+        [sa.text("(event ->> 'recipient')")],
+        unique=False,
+        postgresql_where=sa.text("event IS NOT NULL"),
+    )
     op.create_table(
         "trigger_run",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
