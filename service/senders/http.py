@@ -29,10 +29,10 @@ IDLE_SECONDS = 15.0
 # One look at all calls costs less than a timer for each.
 LOOK_SECONDS = 0.1
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
-URLS_KEPT = 4_096
+ORIGINS_KEPT = 1_024
 
 _NONE: Mapping[str, str] = MappingProxyType({})
-_URL = re.compile(r"[!-~]+")
+_URL = re.compile(r"(https?://[!\"$-.0->@-~]+)([/?#][!-~]*)?", re.IGNORECASE)
 _FIELD = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -288,19 +288,24 @@ def check_url(url: str) -> None:
     _parse(url)
 
 
-@lru_cache(URLS_KEPT)
 def _parse(url: str) -> tuple[_Origin, str, str]:
     """Where to connect to, the Host header, and what to ask for."""
-    parts = urlsplit(url)
-    if not _URL.fullmatch(url) or parts.scheme not in {"http", "https"} or not parts.hostname:
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError("not an http or https URL in ASCII")
+    base, path = found[1], found[2] or ""
+    origin, host = _origin(base)
+    target = path.partition("#")[0]
+    return origin, host, target if target.startswith("/") else f"/{target}"
+
+
+@lru_cache(ORIGINS_KEPT)
+def _origin(base: str) -> tuple[_Origin, str]:
+    parts = urlsplit(base)
+    if not parts.hostname:
         raise ValueError("not an http or https URL in ASCII")
     tls = parts.scheme == "https"
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    return (
-        _Origin(parts.hostname, parts.port or (443 if tls else 80), tls),
-        parts.netloc.rpartition("@")[2],
-        target,
-    )
+    return _Origin(parts.hostname, parts.port or (443 if tls else 80), tls), parts.netloc.rpartition("@")[2]
 
 
 def _head(method: str, target: str, host: str, headers: Mapping[str, str], size: int) -> bytes:

@@ -120,12 +120,19 @@ class MatrixSender(BaseSender):
         return None
 
     def _parts(self, message: Message) -> list["_Part"]:
+        made: dict[RichText, dict[str, Any]] = {}
+
+        def content(piece: RichText) -> dict[str, Any]:
+            if piece not in made:
+                made[piece] = self._content(piece)
+            return made[piece]
+
         def written(piece: RichText) -> str:
-            return orjson.dumps(self._content(piece)).decode()
+            return orjson.dumps(content(piece)).decode()
 
         text = with_links(titled_text(message), (*message.buttons, *files_as_links(message)))
         pieces = split(text, CONTENT_MAX_BYTES, "bytes", written)
-        return [_Part(number, self._content(piece)) for number, piece in enumerate(pieces)]
+        return [_Part(number, content(piece)) for number, piece in enumerate(pieces)]
 
     def _content(self, text: RichText) -> dict[str, Any]:
         content = {"msgtype": self._type, "body": matrix_text(text), "m.mentions": {}}

@@ -15,6 +15,7 @@ from tests.benchmarks.suites.importing import importing
 from tests.benchmarks.suites.intake import intake
 from tests.benchmarks.suites.latency import latency
 from tests.benchmarks.suites.profile import profile
+from tests.benchmarks.suites.senders import senders
 from tests.benchmarks.suites.starting import starting
 from tests.benchmarks.suites.support import support
 
@@ -29,6 +30,7 @@ SUITES: dict[str, Suite] = {
     "intake": intake,
     "latency": latency,
     "start": starting,
+    "senders": senders,
     "import": importing,
     "support": support,
 }

@@ -93,6 +93,18 @@ async def test_a_call_and_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tail", "target"),
+    [("", b"/"), ("?a=b", b"/?a=b"), ("/a%20b?c=d/e#f", b"/a%20b?c=d/e"), ("#f", b"/")],
+)
+async def test_what_is_asked_for(tail: str, target: bytes) -> None:
+    async with serving(OK) as server:
+        client = HttpClient(timeout_seconds=5)
+        await client.request("GET", server.url + tail)
+        await client.close()
+    assert server.asked[0].split(b" ")[1] == target
+
+
+@pytest.mark.parametrize(
     ("raw", "status", "body"),
     [
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 200, b"abc"),
