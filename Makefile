@@ -20,7 +20,8 @@ run: $(VENV)/.runtime try-pages ## Start the service; makes its environment firs
 
 .PHONY: test
 test: $(VENV)/.dev needs try-pages ## Run every test, with real PostgreSQL, RabbitMQ and Kafka; installs what is missing
-	$(BIN)/python -m pytest
+	# Most tests wait for processes and clocks: two at a time use two cores.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: test-quick
 test-quick: $(VENV)/.dev ## Run the tests that need no broker and no process, in less than a minute

@@ -12,7 +12,7 @@ from service.db.ids import uuid7
 from tests.support.postgres import run_apart
 from tests.support.service import API_KEY, ROOT, Service
 
-EXAMPLES = 8
+EXAMPLES = 5
 SEED = 20_261_123
 
 

@@ -80,8 +80,8 @@ async def test_polling_takes_over_from_a_webhook_of_this_service(database_url: s
         assert tg.updates.webhook is not None
     tg.person(BORIS).says("/settings")
     async with running_bot(database_url, tg, port=port) as bot:
-        assert tg.updates.webhook is None
         await bot.sees(BORIS, 1)
+        assert tg.updates.webhook is None
 
 
 async def test_somebody_elses_webhook_is_told_of_and_left_alone(database_url: str, tg: FakeTelegram) -> None:

@@ -72,7 +72,7 @@ async def test_rabbitmq_and_sigkill(
     start_service: StartService,
 ) -> None:
     """SIGKILL of the service, restarts of RabbitMQ and PostgreSQL: nothing is lost, and what comes twice was in flight."""
-    count, kills = size(2_000, 20_000), size(3 if ids else 1, 10)
+    count, kills = size(1_200, 20_000), size(2 if ids else 1, 10)
     queue, url = f"kills-{uuid4()}", crashable_postgres.url
     env = {
         **QUICK,
@@ -131,7 +131,7 @@ async def test_rabbitmq_and_sigterm(
     rabbit_node: RabbitNode, database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """An orderly stop loses nothing and repeats nothing."""
-    count, stops = size(1_500, 20_000), size(2, 10)
+    count, stops = size(1_000, 20_000), size(1, 10)
     queue = f"stops-{uuid4()}"
     env = {**QUICK, **UNPACED, **rabbit_node.env, **telegram.env, "RABBITMQ_QUEUE_NAME": queue}
     messages = _messages(count, ids=False)
@@ -161,7 +161,7 @@ async def test_kafka_and_sigkill(
     kafka_mock: KafkaMock, database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """The same through Kafka: records are known by topic, partition and offset."""
-    count, kills = size(1_500, 20_000), size(1, 10)
+    count, kills = size(1_000, 20_000), size(1, 10)
     topic = f"kills-{uuid4()}"
     own = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": topic}
     messages = [body for body, _ in _messages(count, ids=False)]

@@ -26,7 +26,7 @@ async def test_a_mailing_at_a_providers_limit(
     database_url: str, telegram: TelegramProcess, start_service: StartService
 ) -> None:
     """30 a second, scaled up alike on both sides: no 429, no slower than that, and an end that is known early."""
-    count = size(2_400, 100_000)
+    count = size(1_800, 100_000)
     await crowd(database_url, count)
     # Scaled up, the messages of a hiccup of this machine are as many more; what counts is the rate.
     telegram.control("POST", "limits", rate=RATE, jitter=0.5)

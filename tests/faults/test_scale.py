@@ -8,7 +8,7 @@ from tests.faults.support import FULL_TIMEOUT, CrashablePostgres, size, tell
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(FULL_TIMEOUT)]
 
 SOME = 1_000
-WAITING, FINISHED = size(100_000, 1_000_000), size(200_000, 10_000_000)
+WAITING, FINISHED = size(30_000, 1_000_000), size(60_000, 10_000_000)
 FACTOR = 2.0
 """An index of ten million entries is some levels deeper than one of a thousand."""
 JUDGED = (INTAKE, TICK, PACED_TICK)

@@ -57,7 +57,7 @@ async def test_two_schedulers_of_which_one_is_killed_again_and_again(
     start_service: StartService,
 ) -> None:
     """Each occurrence is fired once: one run, one notification, at the receiver once but for what was in flight."""
-    seconds, count, random = size(12, 300), size(20, 50), Random(3)
+    seconds, count, random = size(8, 300), size(20, 50), Random(3)
     url = crashable_postgres.url
     env = {**QUICK, **webhook.env, "DATABASE_URL": url, "TRIGGERS_RESEND_SECONDS": "2"}
     if through == "rabbit":
@@ -108,7 +108,7 @@ async def test_downtime(
     crashable_postgres: CrashablePostgres, webhook: WebhookProcess, start_service: StartService
 ) -> None:
     """After it `all` has every occurrence, `once` the newest of those that were missed, `skip` none of them."""
-    down, url = size(8, 600), crashable_postgres.url
+    down, url = size(6, 600), crashable_postgres.url
     env = {**QUICK, **webhook.env, "DATABASE_URL": url}
     service = start_service(env)
     ids = {
@@ -186,7 +186,7 @@ async def test_a_million_that_wait_cost_nothing(
     crashable_postgres: CrashablePostgres, webhook: WebhookProcess, start_service: StartService
 ) -> None:
     """A thousand are due a minute, a quarter of them at its first second; a million others wait for next year."""
-    minutes, waiting = size(0.5, 4), size(20_000, 1_000_000)
+    minutes, waiting = size(0.25, 4), size(20_000, 1_000_000)
     due, url = int(minutes * 1_000), crashable_postgres.url
     service = start_service({**QUICK, **webhook.env, "DATABASE_URL": url}, ready=True)
     connection = await asyncpg.connect(url)

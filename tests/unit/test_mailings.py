@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.audience.people import QuietHours
+from service.delivery.dispatch import PACING_MARGIN
 from service.mailings import judging
 from service.mailings.drafts import Canary, Limits
 from service.mailings.forecast import Left, allowed_rate, done_at, expected_rate
@@ -80,7 +81,7 @@ def test_a_window_that_never_opens_is_never_done() -> None:
 
 
 def test_the_slowest_limit_counts() -> None:
-    rates = {"TG": 30.9, "WEBHOOK": None, "VK": 20.6}
+    rates = {"TG": 30.0 * PACING_MARGIN, "WEBHOOK": None, "VK": 20.0 * PACING_MARGIN}
     assert allowed_rate(rates, Counter(TG=100), None) == pytest.approx(30)
     assert allowed_rate(rates, Counter(TG=50, WEBHOOK=50), None) == pytest.approx(60)
     assert allowed_rate(rates, Counter(TG=50, VK=50), None) == pytest.approx(40)
