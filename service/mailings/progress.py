@@ -47,7 +47,7 @@ def progress_of(row: Any, parts: Sequence[Any], planner: Planner) -> Progress:
     counted_at = (row["counted_at"] or now) if running else now
     measured = pace.rate(counted_at.timestamp(), tally.attempted) if running else None
     over = row["ended_at"] is not None
-    remaining = None if row["planned"] is None else max(row["planned"], row["made"]) - tally.ended
+    remaining = None if row["planned"] is None else _remaining(row, tally)
     hours = hours_for(planner, draft)
     sure = pace.rate(counted_at.timestamp(), tally.attempted, SURE_SECONDS) if running else None
     expected = expected_rate(allowed, measured if allowed is None else sure)
@@ -85,6 +85,12 @@ def forecast(
     left = [Left(zone or planner.defaults.zone, count) for zone, count in people.items()]
     start = max(draft.start_at or now, now)
     return allowed, done_at(left, hours, allowed, start)
+
+
+def _remaining(row: Any, tally: Tally) -> int:
+    # Who has several devices has ended several times: then what is not made or not done tells.
+    unmade = max(row["planned"] - row["made"], 0)
+    return int(max(unmade + row["made"] - tally.ended, unmade + len(row["open"])))
 
 
 def _rates(planner: Planner) -> dict[str, float | None]:

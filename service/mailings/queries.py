@@ -41,8 +41,10 @@ UPDATE mailing_part SET after = $3, made = made + $4, done = $5 WHERE mailing_id
 
 # What became of the recipients whose delivery has not been counted yet: those made since ($2 on, in the
 # order of their ids) and those that were still open ($3). Where the first sender failed the last of the
-# chain counts. `ready` are held deliveries whose own time comes within $5 seconds.
-_COLUMNS = "d.id, d.notification_id, d.recipient_id, d.status, d.error_kind, d.error_code, d.due_at"
+# chain counts; where all devices did, and the next sender's turn is still to come, it is open. `ready` are held deliveries whose own time comes within $5 seconds.
+_COLUMNS = (
+    "d.id, d.notification_id, d.recipient_id, d.status, d.error_kind, d.error_code, d.due_at, d.escalate_at"
+)
 COUNT = f"""
 WITH seen AS (
     (SELECT {_COLUMNS} FROM delivery d
@@ -52,20 +54,23 @@ WITH seen AS (
     SELECT s.id, coalesce(l.id, s.id) AS row_id, coalesce(l.status, s.status) AS status,
         CASE WHEN l.id IS NULL THEN s.error_kind ELSE l.error_kind END AS kind,
         CASE WHEN l.id IS NULL THEN s.error_code ELSE l.error_code END AS code,
-        coalesce(l.due_at, s.due_at) AS due_at
+        coalesce(l.due_at, s.due_at) AS due_at,
+        CASE WHEN l.id IS NULL THEN s.escalate_at ELSE l.escalate_at END AS escalate_at
     FROM seen s LEFT JOIN LATERAL (
-        SELECT f.id, f.status, f.error_kind, f.error_code, f.due_at FROM delivery f
+        SELECT f.id, f.status, f.error_kind, f.error_code, f.due_at, f.escalate_at FROM delivery f
         WHERE s.status IN ('failed', 'suppressed') AND f.recipient_id = s.recipient_id
           AND f.notification_id = s.notification_id AND f.position > 0
         ORDER BY f.position DESC LIMIT 1
     ) l ON true
 ), judged AS (
-    SELECT *, status IN ('queued', 'sending') AS active, status = 'queued' AND {HELD} AS held,
+    SELECT *, status IN ('queued', 'sending')
+            OR status IN ('failed', 'suppressed') AND escalate_at IS NOT NULL AS active, status = 'queued' AND {HELD} AS held,
         CASE WHEN {HELD} THEN due_at - interval '{HOLD_SECONDS} seconds' ELSE due_at END AS own_due
     FROM last
 )
 SELECT CASE WHEN active THEN 'open' ELSE status END AS status,
-    CASE status WHEN 'failed' THEN kind END AS kind, CASE status WHEN 'suppressed' THEN code END AS code,
+    CASE WHEN status = 'failed' AND NOT active THEN kind END AS kind,
+    CASE WHEN status = 'suppressed' AND NOT active THEN code END AS code,
     count(*) AS count, count(*) FILTER (WHERE id <= $2) AS known, max(id) AS last_id,
     array_agg(id ORDER BY id) FILTER (WHERE active) AS ids,
     count(*) FILTER (WHERE active AND own_due > now() + interval '1 minute') AS later,
@@ -80,10 +85,16 @@ SERVED = """
 SELECT DISTINCT recipient_id FROM delivery WHERE recipient_id = ANY($1::bigint[]) AND notification_id = $2
 """
 
+# What may be open: what was when it was counted ($2), the links that took over from it, and all since ($3).
+# OFFSET 0 keeps the links from being joined with all deliveries of the mailing.
 _OURS = """
     SELECT d.id FROM delivery d JOIN (
         SELECT unnest($2::bigint[]) AS id
         UNION SELECT id FROM delivery WHERE notification_id = $1 AND id > $3
+        UNION SELECT l.id FROM delivery s CROSS JOIN LATERAL (
+            SELECT f.id FROM delivery f WHERE f.recipient_id = s.recipient_id
+              AND f.notification_id = s.notification_id AND f.position > 0 OFFSET 0
+        ) l WHERE s.id = ANY($2::bigint[]) AND s.status IN ('failed', 'suppressed')
     ) o ON o.id = d.id
     WHERE d.status = 'queued'"""
 # What waits goes out of everybody's reach, keeping its order. What is skipped is being claimed at this

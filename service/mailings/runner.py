@@ -76,8 +76,8 @@ class Runner:
                 log.debug("mailings wait for the database: %s", error)
                 delay = RETRY_SECONDS
             except Exception:
-                log.exception("a mailing rests for %.0f s, others go on", REST_SECONDS)
-                delay = 0.0
+                log.exception("a mailing could not be moved on, others go on")
+                delay = RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._wake.wait()

@@ -328,9 +328,8 @@ class Turn:
         """Cancelled: what waits ends, a batch at a time; then nothing has to be held any more."""
         standing = await self._count()
         draft = MailingDraft.model_validate_json(self.row["draft"])
-        if draft.content.escalate_after is not None:
-            await self.connection.execute(queries.NO_MORE_ESCALATIONS, self.row["notification_id"])
-        following = [*standing.ready, *await self._held_escalations(draft)]
+        await self.connection.execute(queries.NO_MORE_ESCALATIONS, self.row["notification_id"])
+        following = await self._held_escalations(draft)
         cancelled = await self.connection.fetch(queries.CANCEL_ROWS, *self._rows(), CANCEL_ROWS)
         cancelled += await self.connection.fetch(queries.CANCEL_FOLLOWING, following)
         ids = [row["id"] for row in cancelled]

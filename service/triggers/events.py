@@ -87,7 +87,10 @@ class Events:
         rows: Sequence[asyncpg.Record],
         now: datetime,
     ) -> tuple[list[Taken], Made | None]:
-        rules = [_Waiting(Rule.of(row)) for row in rows]
+        # Locked after a wait, a row may be of a rule that was paused or changed meanwhile.
+        rules = [
+            _Waiting(Rule.of(row)) for row in rows if row["state"] == "active" and row["kind"] == "event"
+        ]
         shots: list[Shot] = []
         answers = []
         for one, is_fresh in zip(arrived, fresh, strict=True):

@@ -169,6 +169,9 @@ class Firing:
     def _judge_clock(
         self, rule: Rule, row: asyncpg.Record, now: datetime, left: int | None, firings: _Firings
     ) -> None:
+        if left == 0:
+            firings.ended.append(row["id"])
+            return
         most = self._settings.catch_up_runs if left is None else min(left, self._settings.catch_up_runs)
         clock = Clock(rule.draft, rule.anchor, row["zone"])
         taken = step(clock, row["occurrence"], now, most)

@@ -105,7 +105,9 @@ WHERE id = $1
 LOCK = f"SELECT {_TRIGGER} FROM trigger WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608 - a constant
 SET_STATE = "UPDATE trigger SET state = $2, updated_at = $3 WHERE id = $1"
 DELETE = "DELETE FROM trigger WHERE id = $1 RETURNING name"
-HOLD = "UPDATE trigger_due SET held = $2 WHERE trigger_id = $1"
+HOLD = "UPDATE trigger_due SET held = true WHERE trigger_id = $1"
+# What became due meanwhile was not missed.
+LET_GO = "UPDATE trigger_due SET held = false, due_at = greatest(due_at, $2) WHERE trigger_id = $1"
 DROP_CLOCK = "DELETE FROM trigger_due WHERE trigger_id = $1 AND repeats"
 DROP_ALL = "DELETE FROM trigger_due WHERE trigger_id = $1"
 

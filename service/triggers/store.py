@@ -21,7 +21,8 @@ from service.triggers.timing import Clock
 WAITING_COUNT_LIMIT = 10_000
 LAST_ID = UUID(int=2**128 - 1)
 LAST_RUN = 2**63 - 1
-ZONES_AT_A_TIME = 20
+ZONES_AT_A_TIME = 1
+"""Counting an audience may take half a second, for which the trigger is locked, and a batch that fires it waits."""
 
 
 class NameTakenError(ValueError):
@@ -111,7 +112,7 @@ class Triggers:
             row = await connection.fetchrow(queries.LOCK, trigger_id)
             if row is not None and row["state"] == "active":
                 await connection.execute(queries.SET_STATE, trigger_id, "paused", now)
-                await connection.execute(queries.HOLD, trigger_id, True)
+                await connection.execute(queries.HOLD, trigger_id)
         return row is not None
 
     async def resume(self, trigger_id: UUID) -> bool:
@@ -126,7 +127,7 @@ class Triggers:
                 rule = Rule.of(row)
                 state = "finished" if rule.runs_left == 0 else "active"
                 await connection.execute(queries.SET_STATE, trigger_id, state, now)
-                await connection.execute(queries.HOLD, trigger_id, False)
+                await connection.execute(queries.LET_GO, trigger_id, now)
                 await connection.execute(queries.DROP_CLOCK, trigger_id)
                 await self._wind(connection, Rule(rule.id, rule.draft, state, rule.anchor, rule.runs), now)
         return row is not None

@@ -11,10 +11,14 @@ import pytest
 from service.audience.people import QuietHours
 from service.audience.topics import Topics
 from service.delivery.holds import HOLD_SECONDS
+from service.delivery.housekeeping import ESCALATION_LOCK
 from service.delivery.planning import Defaults
 from service.errors import MailingRefused, MailingState
-from service.senders.base import BaseSender, Gone, Refused, Retry
+from service.mailings.progress import Progress, progress_of
+from service.mailings.runner import RETRY_SECONDS
+from service.senders.base import BaseSender, Gone, Message, Outcome, Refused, Retry
 from tests.engine.conftest import Bench, ScriptedSender, StartBench
+from tests.engine.test_devices import Phones, devices
 from tests.engine.test_people import contacts, people
 from tests.support.mailings import MailingBench, fill_people
 from tests.support.waiting import wait_until
@@ -43,6 +47,13 @@ async def begin(start_bench: StartBench) -> AsyncIterator[Begin]:
     yield start
     for mailing in runners:
         await mailing.runner.close()
+
+
+class FirstRefused(ScriptedSender):
+    """Refuses the address `first` at once."""
+
+    async def send(self, message: Message) -> Outcome:
+        return Refused(reason="no") if message.address == "first" else await super().send(message)
 
 
 async def open_rows(bench: Bench) -> int:
@@ -158,6 +169,33 @@ async def test_a_cancel_ends_what_waits_and_says_what_was_sent(begin: Begin) -> 
             await refused(mailing_id)
 
 
+async def test_a_cancel_ends_the_later_link_of_a_chain_that_waits_long(begin: Begin) -> None:
+    tg, hook = FirstRefused(), ScriptedSender("WEBHOOK")
+    tg.gate.clear()
+    hook.answer("hello", Retry(reason="busy", retry_after=3600))
+    bench, mailing = await begin(tg, hook, rows_ahead=10, batch_people=10)
+    await people(bench, first={"contacts": contacts(("TG", "first"), ("WEBHOOK", "w"))})
+    await fill_people(bench.database, 20)
+    content = {"body": "hello", "sender": ["TG", "WEBHOOK"]}
+    mailing_id = await mailing.start(content=content, limits={"failed": 1, "blocked": 1})
+
+    async def passed_by() -> bool:
+        """The count has gone on beyond the row of the second link."""
+        return bool(
+            await bench.database.pool.fetchval(
+                """SELECT true FROM delivery d JOIN mailing m USING (notification_id)
+                WHERE d.position = 1 AND d.status = 'queued' AND d.attempt = 1 AND m.counted_to > d.id"""
+            )
+        )
+
+    await wait_until(passed_by)
+    await mailing.mailings.cancel(mailing_id)
+    tg.gate.set()
+    await mailing.until(mailing_id, "cancelled", 10)
+    tally = await mailing.tally(mailing_id)
+    assert (tally.failed.total(), tally.sent) == (0, len(tg.calls))
+
+
 async def test_failures_over_the_limit_pause_it_and_say_why(begin: Begin) -> None:
     sender = ScriptedSender(concurrency=5)
     sender.answer("hello", *[Refused(reason="no"), Gone(reason="blocked")] * 200)
@@ -190,6 +228,31 @@ async def test_a_canary_goes_first_and_waits_for_a_person(begin: Begin) -> None:
     await mailing.mailings.approve(mailing_id)
     await mailing.until(mailing_id, "finished")
     assert len(sender.calls) == 100
+
+
+async def test_what_remains_is_people_where_they_have_several_devices(begin: Begin) -> None:
+    phones = Phones()
+    bench, mailing = await begin(phones)
+    names = [f"p{number}" for number in range(6)]
+    await people(bench, **{name: {"contacts": []} for name in names})
+    for name in names:
+        await devices(bench, name, f"{name}-a", f"{name}-b")
+    content = {"body": "hello", "sender": "PUSH"}
+    mailing_id = await mailing.start(content=content, canary={"recipients": 4, "approval": True})
+
+    async def progress() -> Progress:
+        row, parts = await mailing.mailings.get(mailing_id), await mailing.mailings.parts(mailing_id)
+        return progress_of(row, parts, mailing.planner)
+
+    async def waits() -> bool:
+        return (await progress()).waits_for == "approval"
+
+    await wait_until(waits)
+    seen = await progress()
+    assert (seen.planned, seen.made, seen.tally.sent, seen.remaining) == (6, 4, 8, 2)
+    await mailing.mailings.approve(mailing_id)
+    await mailing.until(mailing_id, "finished")
+    assert (await progress()).remaining == 0
 
 
 async def test_a_sick_canary_stops_it(begin: Begin) -> None:
@@ -283,6 +346,29 @@ async def test_a_chain_counts_each_person_once(begin: Begin) -> None:
     assert (tally.sent, tally.failed.total(), len(tg.calls), len(hook.calls)) == (3, 0, 2, 3)
 
 
+async def test_it_is_not_over_before_the_next_sender_had_its_turn(begin: Begin) -> None:
+    phones, tg = Phones(), ScriptedSender()
+    phones.refuses_all = True
+    bench, mailing = await begin(phones, tg)
+    await people(bench, anna={"contacts": contacts(("TG", "t1"))})
+    await devices(bench, "anna", "a", "b")
+    async with bench.database.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", ESCALATION_LOCK)
+        mailing_id = await mailing.start(content={"body": "hello", "sender": ["PUSH", "TG"]})
+
+        async def counted() -> bool:
+            row = await mailing.mailings.get(mailing_id)
+            failed = "SELECT max(finished_at) FROM delivery HAVING count(finished_at) = 2"
+            at = await bench.database.pool.fetchval(failed)
+            return at is not None and row["counted_at"] > at
+
+        await wait_until(counted)
+        assert (await mailing.mailings.get(mailing_id))["status"] == "running"
+    await mailing.until(mailing_id, "finished")
+    assert [call.address for call in tg.calls] == ["t1"]
+    assert (await mailing.tally(mailing_id)).failed.total() == 0
+
+
 async def test_a_topic_and_a_list(begin: Begin) -> None:
     sender = ScriptedSender()
     bench, mailing = await begin(sender)
@@ -321,6 +407,25 @@ async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
     for table in ("delivery", "notification"):
         assert await bench.database.pool.fetchval(f"SELECT count(*) FROM {table}") == 0
     assert (await mailing.tally(mailing_id)).sent == 30
+
+
+async def test_what_cannot_be_cleaned_up_is_tried_again_after_a_pause(
+    start_bench: StartBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = await start_bench(ScriptedSender())
+    mailing = MailingBench(bench.engine, bench.database, {})
+    await bench.database.pool.execute("ALTER TABLE audience_list RENAME TO elsewhere")
+    try:
+        mailing.runner.start()
+
+        def said() -> list[float]:
+            return [one.created for one in caplog.records if one.name == "service.mailings.runner"]
+
+        await wait_until(lambda: len(said()) >= 2)
+        assert said()[1] - said()[0] > RETRY_SECONDS / 2
+    finally:
+        await mailing.runner.close()
+        await bench.database.pool.execute("ALTER TABLE elsewhere RENAME TO audience_list")
 
 
 async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_all(begin: Begin) -> None:

@@ -14,6 +14,7 @@ from service.triggers.store import NameTakenError
 from service.triggers.timing import Clock
 from tests.engine.conftest import ScriptedSender, StartBench
 from tests.support.triggers import START, TriggerBench
+from tests.support.waiting import wait_until
 
 MINUTE = timedelta(minutes=1)
 HOURLY = {"kind": "cron", "expression": "0 * * * *"}
@@ -416,6 +417,34 @@ async def test_a_paused_trigger_takes_no_events_and_keeps_what_waits(bench: Trig
     assert await bench.notifications(trigger) == 1
 
 
+async def test_an_event_that_meets_a_pause_waits_for_nothing(bench: TriggerBench) -> None:
+    trigger = await bench.make(UNPAID)
+    pool = bench.database.pool
+
+    async def blocked() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE trigger SET state = 'paused' WHERE id = $1", trigger)
+        happening = asyncio.create_task(bench.happen("order.created", recipient="1", data={"order": 1}))
+        await wait_until(blocked)
+    assert (await happening).waiting == 0
+    assert await pool.fetchval("SELECT count(*) FROM trigger_due") == 0
+
+
+@pytest.mark.parametrize("misfire", [{"policy": "skip"}, {"policy": "once"}], ids=str)
+async def test_delays_that_ended_while_it_was_paused_are_due_on_resuming(
+    bench: TriggerBench, misfire: dict[str, Any]
+) -> None:
+    trigger = await bench.make(UNPAID, misfire=misfire)
+    await bench.happen("order.created", recipient="1", data={"order": 1})
+    await bench.triggers.pause(trigger)
+    await bench.pass_time(days=3)
+    await bench.triggers.resume(trigger)
+    await bench.tick()
+    assert [run["outcome"] for run in await bench.runs(trigger)] == ["made"]
+
+
 async def test_a_delayed_event_that_is_too_late_is_dropped(bench: TriggerBench) -> None:
     trigger = await bench.make(UNPAID, misfire={"policy": "skip", "max_late_seconds": 600})
     await bench.happen("order.created", recipient="1", data={"order": 1})
@@ -523,6 +552,16 @@ async def test_nine_by_each_recipients_clock(bench: TriggerBench) -> None:
     await bench.pass_time(hours=2)
     assert (await _mailings(bench))[2:] == [(tokyo + timedelta(days=1), ["Asia/Tokyo"])]
     assert [run["zone"] for run in await bench.runs(trigger)] == ["Europe/Moscow", "UTC", "Asia/Tokyo"]
+
+
+@pytest.mark.parametrize("policy", ["skip", "once", "all"])
+async def test_most_runs_of_clocks_that_are_due_together(bench: TriggerBench, policy: str) -> None:
+    for number, zone in enumerate(("Europe/Moscow", "Europe/Minsk", "Europe/Simferopol")):
+        await _person(bench, str(number), zone)
+    trigger = await bench.make(AT_NINE, action=EVERYBODY, max_runs=2, misfire={"policy": policy})
+    await bench.pass_time(days=1)
+    assert len(await _mailings(bench)) == 2
+    assert await bench.state(trigger) == "finished"
 
 
 async def test_zones_come_and_go_with_the_audience(bench: TriggerBench) -> None:

@@ -32,12 +32,12 @@ class MailingBench:
         retention_days: float = 30.0,
         **settings: Any,
     ) -> None:
-        planner = Planner(senders, defaults or Defaults())
+        self.planner = Planner(senders, defaults or Defaults())
         self.database = database
-        self.mailings = Mailings(database, planner, DEFAULT_BOUNDS)
+        self.mailings = Mailings(database, self.planner, DEFAULT_BOUNDS)
         self.runner = Runner(
             database,
-            planner,
+            self.planner,
             engine.wakeups,
             settings=MailingSettings(**settings),
             retention_days=retention_days,
