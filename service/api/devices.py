@@ -165,7 +165,7 @@ def _checked(deps: ApiDeps, name: str, token: str) -> str:
         known = ", ".join(name for name, sender in deps.senders.items() if sender.capabilities.devices)
         raise _invalid("sender", f"{name!r} has no devices; accepted: {known}")
     try:
-        return sender.check_address(token)
+        return sender.check_device(token)
     except ValueError as error:
         raise _invalid("token", str(error)) from None
 

@@ -42,6 +42,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.senders.base import Message, NotSent
+from service.senders.shown_address import shown_address
 
 SOURCE = "http"
 _BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
@@ -351,7 +352,7 @@ async def previews_of(deps: ApiDeps, notification: NotificationRequest, planned:
         previews.append(
             Preview(
                 sender=hop.sender,
-                address=hop.address,
+                address=shown_address(hop.sender, hop.address),
                 state="works" if state is None else state.state,
                 texts=list(await sender.preview(message)),
             )
@@ -391,5 +392,6 @@ def _fields(row: Row) -> dict[str, Any]:
 def _route(stored: Sequence[Any]) -> list[Hop]:
     hops = [hop for link in stored for hop in (link if isinstance(link[0], list) else [link])]
     return [
-        Hop(sender=sender, address=address, spacing_seconds=spacing) for sender, address, spacing, *_ in hops
+        Hop(sender=sender, address=shown_address(sender, address), spacing_seconds=spacing)
+        for sender, address, spacing, *_ in hops
     ]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from service.contract import EventError, Priority
 from service.delivery.listing import Row, load_json
+from service.senders.shown_address import shown_address
 
 Status = Literal["queued", "sending", "sent", "failed", "expired", "cancelled", "suppressed", "unknown"]
 
@@ -82,7 +83,7 @@ def _delivery_fields(row: Row) -> dict[str, Any]:
         "request_id": row["request_id"],
         "position": row["position"],
         "sender": row["sender"],
-        "address": row["address"],
+        "address": shown_address(row["sender"], row["address"]),
         "recipient": None if row["facts"] is None else load_json(row["facts"]).get("recipient"),
         "priority": Priority.of_lane(row["priority"]),
         "status": row["status"],

@@ -10,6 +10,7 @@ import orjson
 
 from service.contract import EventType
 from service.db.ids import uuid7
+from service.senders.shown_address import shown_address
 
 Channel = Literal["events", "rejected", "tickets"]
 
@@ -73,7 +74,7 @@ def event_json(
         "request_id": about.request_id,
         "delivery_id": about.delivery_id,
         "sender": about.sender,
-        "address": about.address,
+        "address": about.address and shown_address(about.sender, about.address),
         "recipient": about.recipient,
         "attempt": attempt,
         "provider_message_ids": parts,

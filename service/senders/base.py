@@ -160,7 +160,8 @@ class Capabilities:
     shared_addresses: bool = False
     """An address means the same to every account, as a mailbox does: they share the contacts of the plain name."""
     secret_addresses: bool = False
-    """Whoever knows an address can send there, as with an incoming webhook's: errors and settings do not show it."""
+    """Whoever knows an address can send there, as with an incoming webhook's: errors and settings do not show it,
+    and elsewhere `shown_address` hides its secret part."""
     devices: bool = False
     """An address is one of a person's devices, registered by an app: what is for the person goes to each that is
     active. Not for a channel that is `ordered`."""
@@ -209,6 +210,10 @@ class BaseSender(ABC):
     def check_address(self, address: str) -> str:
         """The address in its canonical form. Raises `AddressError`."""
         return address
+
+    def check_device(self, token: str) -> str:
+        """The token of a device in its canonical form: an address that leads nowhere else. Raises `AddressError`."""
+        return self.check_address(token)
 
     def address_spacing(self, address: str) -> float:
         """Least seconds between two messages to this address; 0: no limit of its own."""

@@ -218,7 +218,8 @@ def _message_id(answer: Answer) -> str:
         case {"id": str(message_id)} if message_id and answer.status == HTTPStatus.OK:
             return message_id
         case {"retry_after": int() | float() as seconds} if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise NotSentError(_throttled(answer, seconds, everywhere=document.get("global") is True))
+            hint = seconds_of(seconds)
+            raise NotSentError(_throttled(answer, hint, everywhere=document.get("global") is True))
         case {"message": str(text)} if answer.status >= HTTPStatus.BAD_REQUEST:
             raise NotSentError(_judge(answer, document.get("code"), shown(text)))
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:

@@ -57,6 +57,8 @@ _NO_LOGIN = frozenset({530, 534, 535, 538})
 _DEAD_AT_RCPT = frozenset({550, 551, 553})
 _DEAD = re.compile(r"5\.(?:1\.(?!7$|8$)\d+|2\.1)")
 """The mailbox is not there, has moved or is disabled; 5.1.7 and 5.1.8 are about the sender's."""
+# Older servers give policy the codes of a missing mailbox, and have only words to tell them apart.
+_POLICY = re.compile(r"relay|rcpthosts|authenti|denied|reject|block|blacklist|spam|policy", re.IGNORECASE)
 _OF_THE_MESSAGE = re.compile(r"5\.(?:3\.4|6\.\d+|2\.3)")
 _OF_THE_RECIPIENT = re.compile(r"4\.[127]\.\d+")
 
@@ -235,7 +237,10 @@ class EmailSender(BaseSender):
         if _is_of_the_account(refused):
             return Halted(reason=f"the mail server refuses this account: {reason}", code=code)
         dead = _DEAD.fullmatch(reply.enhanced) or (
-            not reply.enhanced and stage is Stage.RCPT and reply.code in _DEAD_AT_RCPT
+            not reply.enhanced
+            and stage is Stage.RCPT
+            and reply.code in _DEAD_AT_RCPT
+            and not _POLICY.search(reply.text)
         )
         return Gone(reason=reason, code=code) if dead else Refused(reason=reason, code=code)
 

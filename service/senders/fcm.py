@@ -94,6 +94,11 @@ class FcmSender(BaseSender):
             raise AddressError(f"leads nowhere in FCM; {ADDRESS_HELP}")
         return address
 
+    def check_device(self, token: str) -> str:
+        if _target(token)[0] in _MANY:
+            raise AddressError("leads to many devices; accepted: a registration token, fid:ID")
+        return self.check_address(token)
+
     async def preview(self, message: Message) -> Sequence[str]:
         push = await push_of(message)
         return [] if isinstance(push, Refused) else ["\n\n".join(filter(None, (push.title, push.body)))]

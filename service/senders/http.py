@@ -67,8 +67,8 @@ class _Origin:
 class HttpClient:
     """Kept connections to any number of providers. The caller bounds how many calls are under way.
 
-    `timeout_seconds` is for the whole call, `connect_seconds` for making its connection. With `guarded`, an
-    address inside a private network raises `AddressError`. `ca_file` is trusted beside the system's authorities.
+    `timeout_seconds` is for the whole call, `connect_seconds` for making its connection; what was idle for
+    `idle_seconds` is closed. With `guarded`, an address inside a private network raises `AddressError`. `ca_file` is trusted beside the system's authorities.
     """
 
     def __init__(
@@ -76,11 +76,13 @@ class HttpClient:
         *,
         timeout_seconds: float,
         connect_seconds: float | None = None,
+        idle_seconds: float = IDLE_SECONDS,
         guarded: bool = False,
         ca_file: str | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._connect_seconds = connect_seconds or timeout_seconds / 3
+        self._idle_seconds = idle_seconds
         self._guarded = guarded
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
@@ -108,7 +110,9 @@ class HttpClient:
         deadline = now + self._timeout_seconds if deadline is None else deadline
         origin, host, target = _parse(url)
         head = _head(method, target, host, headers, len(body))
-        connection = self._reuse(origin, now - IDLE_SECONDS) or await self._connect(origin)
+        if deadline <= now:
+            raise NotReachedError("no time was left for the call")
+        connection = self._reuse(origin, now - self._idle_seconds) or await self._connect(origin, deadline)
         self._calls[connection] = deadline
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
@@ -131,13 +135,16 @@ class HttpClient:
             connection.abort()
 
     def _look(self) -> None:
-        """End the calls whose time is over."""
+        """End the calls whose time is over, and close what nobody needed for long."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection, deadline in self._calls.items():
-            if deadline <= now:
+        for connection in list(self._open):
+            deadline = self._calls.get(connection)
+            if deadline is None and connection.idle_since <= now - self._idle_seconds:
+                connection.abort()
+            elif deadline is not None and deadline <= now:
                 connection.fail("no answer in time", "timeout")
-        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._calls else None
+        self._looking = loop.call_later(LOOK_SECONDS, self._look) if self._open else None
 
     def _reuse(self, origin: _Origin, oldest: float) -> "_Connection | None":
         """The one that was used last, so that what a quiet hour needs no more grows old and is closed."""
@@ -156,10 +163,10 @@ class HttpClient:
         if not idle:
             self._idle.pop(connection.origin, None)
 
-    async def _connect(self, origin: _Origin) -> "_Connection":
+    async def _connect(self, origin: _Origin, deadline: float) -> "_Connection":
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout_at(min(deadline, loop.time() + self._connect_seconds)):
                 host = await self._public(origin) if self._guarded else origin.host
                 _, connection = await loop.create_connection(
                     lambda: _Connection(origin, self._lost),
@@ -215,6 +222,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self.closing:
             raise NotReachedError("the connection was closed before the call")
         self.reusable = self._ends_with_connection = False
+        self._size = 0
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
@@ -244,6 +252,10 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:
             self.abort()  # nobody asked
             return
+        self._size += len(data)
+        if self._size > ANSWER_MAX_BYTES:
+            self.fail(f"the answer is longer than {ANSWER_MAX_BYTES} bytes", "answer")
+            return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -259,7 +271,7 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._answer is None or self._answer.done():
             self.abort()  # more than was asked for
-        self._headers, self._body, self._size = {}, [], 0
+        self._headers, self._body = {}, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -268,11 +280,7 @@ class _Connection(asyncio.Protocol):
         self._ends_with_connection = not self._headers.keys() & {"content-length", "transfer-encoding"}
 
     def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > ANSWER_MAX_BYTES:
-            self.fail(f"the answer is longer than {ANSWER_MAX_BYTES} bytes", "answer")
-        else:
-            self._body.append(body)
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._ends_with_connection = False

@@ -33,6 +33,7 @@ from service.senders.multipart import multipart
 
 READ_IN_THREAD_CHARS = 2_000
 SHOWN_CHARS = 300
+HINT_MAX_SECONDS = 86_400.0
 
 Part = TypeVar("Part")
 Failure = Throttled | Retry | Refused | Gone | Halted | Unknown
@@ -175,20 +176,23 @@ def json_of(answer: Answer) -> Any:
 
 
 def seconds_of(hint: object) -> float | None:
-    """A `Retry-After` in seconds, as header (seconds or an HTTP date) or field; None: no usable one."""
+    """A `Retry-After` in seconds, as header (seconds or an HTTP date) or field, a day at most; None: no usable one.
+
+    "At once" is none either: calls that use up no attempt would follow each other without a pause.
+    """
     try:
         seconds = float(hint)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return _seconds_until(hint) if isinstance(hint, str) else None
-    return seconds if 0 <= seconds < float("inf") else None
+        seconds = _seconds_until(hint) if isinstance(hint, str) else 0.0
+    return min(seconds, HINT_MAX_SECONDS) if seconds > 0 else None
 
 
-def _seconds_until(date: str) -> float | None:
+def _seconds_until(date: str) -> float:
     try:
         at = parsedate_to_datetime(date)
-        return max((at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+        return (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     except (ValueError, OverflowError):
-        return None
+        return 0.0
 
 
 def shown(text: object) -> str:

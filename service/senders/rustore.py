@@ -79,6 +79,11 @@ class RuStoreSender(BaseSender):
             raise AddressError(f"is no push token; {ADDRESS_HELP}")
         return address
 
+    def check_device(self, token: str) -> str:
+        if token.startswith(TOPIC):
+            raise AddressError(f"leads to many devices; {ADDRESS_HELP}")
+        return self.check_address(token)
+
     async def preview(self, message: Message) -> Sequence[str]:
         push = await push_of(message)
         return [] if isinstance(push, Refused) else ["\n\n".join(filter(None, (push.title, push.body)))]

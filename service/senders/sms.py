@@ -79,6 +79,7 @@ class SmsSender(BaseSender):
         max_length=PARTS_MAX * UCS2_PART,
         length_unit="utf-16 units",
         buttons=True,
+        shared_addresses=True,
     )
 
     def __init__(self, settings: SmsSettings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:

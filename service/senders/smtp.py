@@ -26,7 +26,6 @@ START_INPUT = 354
 TOO_BIG = (552, "5.3.4 the server takes mails of at most {} bytes")
 NO_UTF8 = (550, "5.6.7 the server cannot deliver to addresses outside ASCII (it has no SMTPUTF8)")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
-_DOT_AT_LINE_START = re.compile(rb"(?m)^\.")
 
 
 class Stage(StrEnum):
@@ -55,7 +54,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What is handed over: the envelope and the content, with CRLF line ends and a last one."""
+    """What is handed over: the envelope and the content, which begins with a header and has CRLF line ends."""
 
     sender: str
     recipient: str
@@ -198,7 +197,7 @@ class _Connection(asyncio.Protocol):
             async with asyncio.timeout_at(deadline):
                 await self._offer(mail)
                 handed_over = True
-                self._transport.write(_DOT_AT_LINE_START.sub(b"..", mail.content) + b".\r\n")
+                self._transport.write(mail.content.replace(b"\n.", b"\n..") + b".\r\n")
                 reply = await self._reply()
         except SmtpRefusedError:
             raise

@@ -74,6 +74,8 @@ _THROTTLED = {6: None, 9: 60.0, 29: 600.0, 944: 600.0}
 _OF_ONE_PEER = frozenset({9})
 _TEMPORARY = frozenset({1, 10, 36})
 _CREDENTIALS = frozenset({5, 7, 14, 15, 17, 23, 24, 25, 27, 1117})
+# Beside messages.send, these are about one method or one peer: the key may lack the right to photos only.
+_NO_ACCESS = frozenset({7, 15})
 _GONE = frozenset({18, 900, 901, 902, 917, 922, 927, 936, 945, 946, 950, 985, 1012})
 
 
@@ -208,7 +210,7 @@ class VkSender(BaseSender):
         answer = await self._http.request(
             "POST", f"{self._api}/method/{method}", headers=headers, body=body, deadline=deadline
         )
-        return _response(answer)
+        return _response(answer, method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +273,14 @@ def _label(text: str) -> str:
     return text if len(text) <= LABEL_MAX_CHARS else text[: LABEL_MAX_CHARS - 1] + "…"
 
 
-def _response(answer: Answer) -> Any:
+def _response(answer: Answer, method: str) -> Any:
     match json_of(answer):
         case {"response": response}:
             return response
         case {"error": {"error_code": int(code), **error}}:
+            if code in _NO_ACCESS and method != "messages.send":
+                reason = f"VK does not let VK_TOKEN use {method}: {shown(error.get('error_msg', ''))}"
+                raise NotSentError(Refused(reason=reason, code=str(code)))
             raise NotSentError(judge(code, shown(error.get("error_msg", "no description"))))
     raise NotSentError(strange(answer, "VK", "VK_API_URL"))
 

@@ -127,6 +127,7 @@ def test_what_is_no_device_is_no_business_of_these_calls(
         ({"sender": "CONSOLE", "token": "anna"}, "sender"),
         ({"sender": "NOBODY", "token": token}, "sender"),
         ({"sender": "RUSTORE", "token": "has a space"}, "token"),
+        ({"sender": "FCM", "token": "topic:news"}, "token"),
     ):
         answer: Answer = call("POST", path(person), fields)
         assert problem_of(answer, 409, "invalid_contact")["problems"][0]["field"] == field

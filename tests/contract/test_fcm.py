@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.sender_settings import FcmSettings
-from service.senders.base import Attachment, Button, Halted, Refused, Retry, Sent
+from service.senders.base import AddressError, Attachment, Button, Halted, Refused, Retry, Sent
 from service.senders.fcm import FcmSender
 from tests.contract.sender_suite import message
 from tests.fakes.fcm import DEVICE, FakeFcm
@@ -75,6 +75,14 @@ async def test_what_is_not_urgent_leaves_the_device_asleep(fcm: FakeFcm, sender:
 async def test_every_kind_of_target(fcm: FakeFcm, sender: FcmSender, address: str) -> None:
     assert isinstance(await sender.send(message(address)), Sent)
     assert [push.to for push in fcm.pushes] == [address]
+
+
+@pytest.mark.parametrize("address", ["topic:news", "condition:'a' in topics"])
+async def test_what_leads_to_many_is_no_device(sender: FcmSender, address: str) -> None:
+    assert sender.check_address(address) == address
+    with pytest.raises(AddressError):
+        sender.check_device(address)
+    assert [sender.check_device(token) for token in (DEVICE, "fid:cAbcDefGhiJklMnoPqrStu")]
 
 
 async def test_topics_take_half_as_much(sender: FcmSender) -> None:

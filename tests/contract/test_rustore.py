@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from service.sender_settings import RuStoreSettings
-from service.senders.base import Attachment, Button, Refused, Sent
+from service.senders.base import AddressError, Attachment, Button, Refused, Sent
 from service.senders.rustore import RuStoreSender
 from tests.contract.sender_suite import message
 from tests.fakes.rustore import DEVICE, PROJECT, TOKEN, FakeRuStore
@@ -91,6 +91,13 @@ async def test_a_topic_is_reached_by_the_universal_api(store: FakeRuStore) -> No
     assert isinstance(await sender.send(message("topic:news")), Sent)
     await sender.close()
     assert [(push.to, push.api) for push in store.pushes] == [("topic:news", "universal")]
+
+
+async def test_a_topic_is_no_device(store: FakeRuStore) -> None:
+    sender = _sender(store, api="universal")
+    with pytest.raises(AddressError):
+        sender.check_device("topic:news")
+    assert sender.check_device("a-token") == sender.check_address("a-token")
 
 
 async def test_what_is_one_byte_too_long_is_refused_here_and_the_rest_is_taken_there(

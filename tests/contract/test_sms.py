@@ -101,6 +101,13 @@ async def test_formats_and_links_are_plain_text() -> None:
         ]
 
 
+async def test_a_number_is_the_same_for_every_account() -> None:
+    async with SmsRuRig() as rig:
+        account = rig.make()
+        account.name = "SMS:ru"
+        assert account.contacts_name == "SMS"
+
+
 async def test_nothing_visible_is_not_sent() -> None:
     async with SmscRig() as rig:
         outcome = await send(rig, message(NUMBER, title="", body="<script>x</script>", format="html"))

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.sender_settings import VkSettings
-from service.senders.base import Attachment, Button, Refused, Retry, Scope, Sent, Throttled, Unknown
+from service.senders.base import (
+    Attachment,
+    Button,
+    Halted,
+    Outcome,
+    Refused,
+    Retry,
+    Scope,
+    Sent,
+    Throttled,
+    Unknown,
+)
 from service.senders.vk import VkSender, random_id
 from service.settings import AttachmentSettings
 from tests.contract.rigs.vk import error_fault
@@ -157,6 +168,17 @@ async def test_a_private_address_is_not_fetched(vk: FakeVk, files: FakeFiles) ->
         assert isinstance(await guarded.send(message(PEER, attachments=(Attachment("photo", url),))), Refused)
     await guarded.close()
     assert files.journal == []
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(7, Refused), (15, Refused), (5, Halted)])
+@pytest.mark.parametrize("call", [1, 3], ids=["asking where", "saving"])
+async def test_no_right_to_files_does_not_stop_the_others(
+    vk: FakeVk, files: FakeFiles, sender: VkSender, call: int, code: int, outcome: type[Outcome]
+) -> None:
+    vk.fault(Fault(), times=call - 1)
+    vk.fault(error_fault(code, "Access denied"))
+    msg = message(PEER, attachments=(Attachment("photo", files.url("a.png")),))
+    assert type(await sender.send(msg)) is outcome
 
 
 @pytest.mark.parametrize("call", [1, 2, 3], ids=["asking where", "uploading", "saving"])

@@ -194,8 +194,12 @@ async def test_nobody_listens() -> None:
             + bytes(2 * ANSWER_MAX_BYTES),
             "answer",
         ),
+        (
+            b"HTTP/1.1 200 OK\r\nX-One: %s\r\nContent-Length: 0\r\n\r\n" % (b"x" * 2 * ANSWER_MAX_BYTES),
+            "answer",
+        ),
     ],
-    ids=["closed at once", "half an answer", "another protocol", "not HTTP", "too long"],
+    ids=["closed at once", "half an answer", "another protocol", "not HTTP", "too long", "too long a head"],
 )
 async def test_whether_it_was_accepted_cannot_be_known(raw: bytes, code: str) -> None:
     async with serving(raw) as server:
@@ -230,6 +234,43 @@ async def test_no_answer_in_time() -> None:
             await client.request("GET", server.url)
         assert caught.value.code == "timeout"
         await server.ended.wait()  # the call's connection is closed, so that no answer meets another call
+
+
+async def test_what_has_no_time_left_is_not_sent() -> None:
+    async with serving(OK) as server:
+        client = HttpClient(timeout_seconds=5)
+        with pytest.raises(NotReachedError):
+            await client.request("GET", server.url, deadline=asyncio.get_running_loop().time())
+        assert server.connections == 0
+
+
+async def test_connecting_takes_no_longer_than_the_call_may() -> None:
+    accepted = asyncio.Event()
+
+    async def no_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+
+    async with serving(talk=no_handshake) as server:
+        client = HttpClient(timeout_seconds=60)
+        url = server.url.replace("http:", "https:")
+        async with asyncio.timeout(10):
+            with pytest.raises(NotReachedError):
+                await client.request("GET", url, deadline=asyncio.get_running_loop().time() + 0.2)
+        assert accepted.is_set()
+
+
+async def test_an_idle_connection_is_closed_without_another_call() -> None:
+    async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(reader)
+        writer.write(OK)
+        await reader.read()
+
+    async with serving(talk=patient) as server:
+        client = HttpClient(timeout_seconds=5, idle_seconds=0.05)
+        assert (await client.request("GET", server.url)).status == 200
+        async with asyncio.timeout(10):
+            await server.ended.wait()
 
 
 async def test_a_cancelled_call_closes_its_connection() -> None:

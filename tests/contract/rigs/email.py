@@ -60,6 +60,11 @@ class EmailRig(Rig):
         Case(Situation.REFUSED, fault("RCPT", "552 5.2.2 Mailbox full"), Refused, "5.2.2", note="full"),
         Case(Situation.REFUSED, fault("RCPT", "550 5.7.1 Blocked by policy"), Refused, "5.7.1", note="policy"),
         Case(Situation.REFUSED, fault("RCPT", "554 Transaction failed"), Refused, "554", note="plain words"),
+        Case(Situation.REFUSED, fault("RCPT", "550 relay not permitted"), Refused, "550", note="no relay"),
+        Case(
+            Situation.REFUSED, fault("RCPT", "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"),
+            Refused, "553", note="no relay in other words",
+        ),
         Case(Situation.GONE, fault("RCPT", "550 5.1.1 User unknown"), Gone, "5.1.1"),
         Case(Situation.GONE, fault("RCPT", "550 No such user here"), Gone, "550", note="plain words"),
         Case(Situation.GONE, fault("RCPT", "551 User not local"), Gone, "551", note="moved"),

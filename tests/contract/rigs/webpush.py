@@ -55,7 +55,11 @@ class WebPushRig(Rig):
         ),
         Case(
             Situation.THROTTLED, failed(429, 0, **{"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}), Throttled,
-            "429", retry_after=0, scope=Scope.ADDRESS, note="until a date",
+            "429", scope=Scope.ADDRESS, note="until a date that is over",
+        ),
+        Case(
+            Situation.THROTTLED, failed(429, 0, **{"retry-after": "1e300"}), Throttled, "429",
+            retry_after=86_400, scope=Scope.ADDRESS, note="until the end of days",
         ),
         Case(Situation.THROTTLED_NO_HINT, fault(status=429), Throttled, "429", scope=Scope.ADDRESS),
         Case(Situation.REFUSED, failed(400, 110), Refused, "400"),
