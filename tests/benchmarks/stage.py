@@ -56,7 +56,7 @@ class Stage:
 
     async def declare_queue(self, name: str) -> None:
         """A quorum queue in the service's own form, whoever consumes it."""
-        assert not await declare(self.amqp, name)
+        assert not await declare(self.amqp, [name])
 
     async def depth(self, queue: str) -> int:
         """Messages that wait in the queue."""
