@@ -216,7 +216,8 @@ async def assign(deps: Deps, caller: Specialist, ticket_id: TicketId, body: Assi
         async with deps.database.transaction() as connection:
             if to is None:
                 await desk.tickets.release(connection, ticket_id, _operator_asked(None, caller))
-                done = (await _ticket(deps, ticket_id))["status"] == "open"
+                ticket = await desk.tickets.lock(connection, ticket_id)
+                done = ticket is not None and ticket["status"] == "open"
             else:
                 done = await desk.tickets.hand_over(connection, ticket_id, to, caller.name)
         if not done:

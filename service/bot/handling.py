@@ -44,13 +44,17 @@ class Handling:
         self._dispatcher = Dispatcher(disable_fsm=True)
         if desk is not None:
             self._dispatcher.include_router(_desk_router(DeskUpdates(desk, localisation, desk_locale)))
+        reporting = Reporting(settings, desk)
+        groups = Router(name="groups")
+        groups.callback_query.register(reporting.elsewhere, F.message.chat.type != "private")
+        self._dispatcher.include_router(groups)
         people = Router(name="people")
         people.message.filter(F.chat.type == "private")
         people.edited_message.filter(F.chat.type == "private")
         people.include_routers(
             Joining(settings, links, supported=desk is not None).router(),
             Menus(settings, audience).router(),
-            Reporting(settings, desk).router(),
+            reporting.router(),
         )
         self._dispatcher.include_router(people)
 

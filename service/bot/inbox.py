@@ -24,7 +24,7 @@ SELECT id, body, attempts, due_at <= now() AS due FROM bot_update
 WHERE bot = $1 AND lane = $2 AND state = 'waiting' ORDER BY id LIMIT 1 FOR UPDATE
 """
 _DONE = """
-UPDATE bot_update SET state = 'done', body = NULL, error = NULL, replies = $3::jsonb WHERE bot = $1 AND id = $2
+UPDATE bot_update SET state = 'done', body = NULL, error = NULL, replies = $3::jsonb, due_at = now() WHERE bot = $1 AND id = $2
 """
 _FAILED = """
 UPDATE bot_update SET attempts = attempts + 1, error = $3, due_at = now() + $4 * interval '1 second',
@@ -37,7 +37,7 @@ SELECT DISTINCT lane FROM (
 """
 _UNSAID = """
 SELECT id, replies FROM bot_update
-WHERE replies IS NOT NULL AND bot = $1 AND at < now() - $2 * interval '1 second'
+WHERE replies IS NOT NULL AND bot = $1 AND due_at < now() - $2 * interval '1 second'
 ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED
 """
 _SAID = "UPDATE bot_update SET replies = NULL WHERE bot = $1 AND id = $2"

@@ -14,6 +14,8 @@ def incoming(message: Message) -> Incoming:
     """A message, or its new form after an edit. A thread counts only where it is a topic."""
     entities = message.entities or message.caption_entities or []
     replied = message.reply_to_message
+    if replied is not None and replied.forum_topic_created is not None:
+        replied = None  # Telegram names a topic's beginning so where nothing is answered.
     return Incoming(
         chat=str(message.chat.id),
         message=message.message_id,

@@ -55,7 +55,6 @@ class Reporting:
         router.message.register(self.wrote, is_written)
         router.edited_message.register(self.edited)
         router.callback_query.register(self.pressed, F.data == REPORT)
-        router.callback_query.register(self.elsewhere, F.data == PROBLEM, F.message.chat.type != "private")
         router.callback_query.register(self.problem, F.data == PROBLEM)
         router.callback_query.register(self.cancel, F.data == CANCEL)
         router.callback_query.register(self.about, F.data.startswith(ABOUT))
@@ -79,7 +78,7 @@ class Reporting:
         await self._begin(chat, query.from_user, turn, category=category, answered=answered)
 
     async def elsewhere(self, query: CallbackQuery, turn: Turn) -> None:
-        """The same button, in a group."""
+        """Any button in a group: nobody there speaks for the group's recipient."""
         words = await turn.words(chat_of(query), query.from_user)
         turn.toast(query, words.gettext("Please write to me directly."))
 

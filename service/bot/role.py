@@ -16,7 +16,7 @@ from service.audience.linking import set_account
 from service.bot.inbox import Inbox
 from service.bot.polling import Polling
 from service.content.localisation import Localisation
-from service.db.database import Database
+from service.db.database import TRANSIENT, Database
 from service.health import PartHealth
 from service.settings import Settings
 from service.support.desk import Desk
@@ -209,14 +209,14 @@ class BotRole:
         )
 
     async def _insisting(self, work: "Callable[[Bot], Awaitable[None]]") -> None:
-        """Until it is done: Telegram may be out of reach for long."""
+        """Until it is done: Telegram or PostgreSQL may be out of reach for long."""
         from aiogram.exceptions import AiogramError, TelegramRetryAfter  # noqa: PLC0415
 
         assert self._bot is not None  # noqa: S101 - made before
         for attempt in itertools.count():
             try:
                 return await work(self._bot)
-            except AiogramError as error:
+            except (AiogramError, *TRANSIENT) as error:
                 pause = PAUSES_SECONDS[min(attempt, len(PAUSES_SECONDS) - 1)]
                 pause = max(pause, error.retry_after if isinstance(error, TelegramRetryAfter) else 0)
                 if self._health.detail != str(error):

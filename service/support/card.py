@@ -8,8 +8,9 @@ import orjson
 
 from service.content.localisation import Localisation
 from service.support.values import Button, Operator, Words
+from service.support.wording import shortened
 
-TEXT_MAX_CHARS = 3_500
+TEXT_MAX_UNITS = 3_500
 QUOTE_MAX_CHARS = 1_000
 TRAIL_ROWS = 10
 OPERATORS_SHOWN = 20
@@ -37,7 +38,7 @@ class Cards:
 
         With `offered` it asks which of these specialists gets the ticket.
         """
-        text = "\n".join(self._lines(ticket, operator, recent))[:TEXT_MAX_CHARS]
+        text = shortened("\n".join(self._lines(ticket, operator, recent)), TEXT_MAX_UNITS)
         if offered is not None:
             return Words(text, self._picking(ticket, offered))
         return Words(text, self._buttons(ticket, banned=banned))

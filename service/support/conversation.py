@@ -16,7 +16,7 @@ from service.support import queries
 from service.support.messages import Messages, part_of
 from service.support.tickets import Tickets
 from service.support.values import Incoming, Operator, Wrote
-from service.support.wording import Wordings
+from service.support.wording import Wordings, shortened
 
 
 class Conversation:
@@ -49,7 +49,9 @@ class Conversation:
         return "relayed"
 
     async def person_edited(self, connection: Connection, written: Incoming) -> bool:
-        """The desk gets the new form. False: that message is of no ticket, or nothing of it has changed."""
+        """The desk gets the new form. False: the person is banned, that message is of no ticket, or unchanged."""
+        if await self._tickets.is_banned(connection, written.chat):
+            return False
         return await self._edited(connection, written, None)
 
     async def _ticket_of_person(self, connection: Connection, written: Incoming) -> Any:
@@ -107,7 +109,10 @@ class Conversation:
     async def operator_edited(self, connection: Connection, written: Incoming) -> bool:
         """The person gets the new form. False: that message is of no ticket, internal, or unchanged."""
         outward = self._outward(written)
-        return outward is not None and await self._edited(connection, written, outward)
+        if outward is None:
+            await self._keep_back(connection, written)
+            return False
+        return await self._edited(connection, written, outward)
 
     async def reply(
         self, connection: Connection, ticket_id: int, text: str, operator: Operator
@@ -124,7 +129,7 @@ class Conversation:
         message = await self._messages.add(
             connection, ticket, part, origin="operator", toward="person", operator=operator.id
         )
-        await self._messages.say(connection, ticket, "desk", f"{operator.name}: {text}"[:4096])
+        await self._messages.say(connection, ticket, "desk", shortened(f"{operator.name}: {text}", 4_096))
         await self.answered(connection, ticket)
         return message
 
@@ -135,6 +140,15 @@ class Conversation:
                 idle_at = now() + nullif($2::float8, 0) * interval '1 hour' WHERE id = $1""",
             ticket["id"], self._settings.warn_hours,
         )  # fmt: skip
+
+    async def _keep_back(self, connection: Connection, written: Incoming) -> None:
+        """What became internal before it left stays at the desk: a copy would hold its new form."""
+        found = await connection.fetchrow(queries.EDITED, written.chat, written.message)
+        if found is None or found["toward"] != "person":
+            return
+        ticket = await self._tickets.lock(connection, found["ticket_id"])
+        await connection.execute(queries.KEEP_BACK, found["id"])
+        await self._messages.plan(connection, ticket)
 
     async def _ticket_of_desk(self, connection: Connection, written: Incoming) -> Any:
         desk = await self._tickets.desk_chat(connection)

@@ -100,6 +100,17 @@ KEEP_ALBUM = """
 UPDATE ticket_message SET toward = NULL, state = 'note'
 WHERE ticket_id = $1 AND chat = $2 AND album = $3 AND state = 'waiting'
 """
+# What is under way already cannot be kept.
+KEEP_BACK = """
+WITH cancelled AS (
+    UPDATE delivery d SET status = 'cancelled', finished_at = now(), error_kind = 'cancelled', error_text = 'it became internal'
+    FROM ticket_message m
+    WHERE m.id = $1 AND m.state = 'sending' AND d.id = m.delivery_id AND d.status = 'queued'
+    RETURNING d.id
+)
+UPDATE ticket_message m SET toward = NULL, state = 'note'
+WHERE m.id = $1 AND (m.state = 'waiting' OR m.delivery_id IN (SELECT id FROM cancelled))
+"""
 WAITING = """
 SELECT m.id, m.toward, m.state, m.repeats, m.ready_at <= clock_timestamp() AS ready, d.address
 FROM ticket_message m LEFT JOIN delivery d ON d.id = m.delivery_id

@@ -30,6 +30,8 @@ async def transcript(connection: Connection, ticket: Any) -> str:
 
 def _line(ticket: Any, row: Any) -> str:
     said = " ".join(_part(part) for part in orjson.loads(row["parts"]))
+    # Nobody can write a line that looks like somebody else's.
+    said = "\n    ".join(said.splitlines())
     who = {"person": ticket["name"], "operator": row["name"] or "?", "service": "·"}[row["origin"]]
     note = " (internal)" if row["toward"] is None else ""
     lost = " (not delivered)" if row["state"] == "failed" else ""

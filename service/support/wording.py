@@ -70,7 +70,9 @@ class Wordings:
 
     def desk_answers(self, about: Mapping[str, Any]) -> str:
         text = "\n".join(line for line in (about["title"], about["body"]) if line)
-        return self._desk.gettext("The person answers this notification:\n{text}").format(text=text[:3500])
+        return self._desk.gettext("The person answers this notification:\n{text}").format(
+            text=shortened(text, 3_500)
+        )
 
     def desk_unsent(self, *, blocked: bool, reason: str, origin: str) -> str:
         """A message did not reach the other side."""
@@ -83,3 +85,8 @@ class Wordings:
                 reason=reason
             )
         return self._desk.gettext("Not delivered ({reason})").format(reason=reason)
+
+
+def shortened(text: str, units: int) -> str:
+    """The beginning of a text, as long as the channel counts it: in units of UTF-16."""
+    return text.encode("utf-16-le", "replace")[: 2 * units].decode("utf-16-le", "ignore")

@@ -4,9 +4,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from io import BytesIO
 
+import asyncpg
 import pytest
+from aiogram.types import Message
 from aiohttp import ClientSession
 
+from service.bot.inbox import Inbox
+from service.bot.incoming import incoming
+from service.db.database import Database
 from tests.fakes.telegram import TOKEN, FakeTelegram
 from tests.support.bots import running_bot
 from tests.support.net import free_port
@@ -162,3 +167,72 @@ async def test_updates_wait_while_telegram_is_away_at_the_start(database_url: st
     tg.person(BORIS).says("/settings")
     async with running_bot(database_url, tg) as bot:
         await bot.sees(BORIS, 1)
+
+
+async def test_what_waited_long_is_not_answered_twice(database_url: str) -> None:
+    """Only what was handled long ago was left behind, whenever it came."""
+    database, inbox = Database(database_url), Inbox(1)
+    await database.open()
+    try:
+        async with database.transaction() as connection:
+            await inbox.store(connection, [{"update_id": 5, "message": {"chat": {"id": BORIS}}}])
+            await connection.execute("UPDATE bot_update SET at = at - interval '1 hour'")
+            update = await inbox.take(connection, str(BORIS))
+            assert update is not None
+            await inbox.done(connection, update, [{"do": "say"}])
+        async with database.transaction() as connection:
+            assert not await inbox.unsaid(connection, 60.0)
+            await connection.execute("UPDATE bot_update SET due_at = now() - interval '2 minutes'")
+            assert len(list(await inbox.unsaid(connection, 60.0))) == 1
+    finally:
+        await database.close()
+
+
+async def test_a_database_that_goes_away_at_the_start_is_waited_for(
+    database_url: str, tg: FakeTelegram
+) -> None:
+    holder = await asyncpg.connect(database_url)
+    try:
+        lock = holder.transaction()
+        await lock.start()
+        await holder.execute("LOCK TABLE channel_account")
+        async with running_bot(database_url, tg, ready=False) as bot:
+
+            async def cut_off() -> bool:
+                return bool(
+                    await bot.sql(
+                        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                        AND query LIKE '%INSERT INTO channel_account%' AND pid <> pg_backend_pid()"""
+                    )
+                )
+
+            await wait_until(cut_off)
+            await lock.rollback()
+            await wait_until(bot.is_ready)
+    finally:
+        await holder.close()
+
+
+async def test_a_group_s_buttons_change_nothing(database_url: str, tg: FakeTelegram) -> None:
+    """A changed app can send any button's data; a group is a recipient's address, and nobody's own."""
+    async with running_bot(database_url, tg) as bot:
+        group = -1005
+        await bot.call(
+            "PUT", "/v1/recipients/team", {"contacts": [{"sender": "TG", "address": str(group)}]}, status=201
+        )
+        boris = tg.person(BORIS).at(group)
+        shown = tg.chat(group).messages[boris.says("hello")]
+        query = boris.calls_back(shown, "set:mute:on")
+        await wait_until(lambda: boris.answer(query))
+        assert "directly" in (boris.answer(query) or {}).get("text", "")
+        assert not (await bot.call("GET", "/v1/recipients/team"))["muted"]
+
+
+def test_a_topic_s_beginning_is_nothing_that_is_answered() -> None:
+    chat = {"id": -1005, "type": "supergroup"}
+    begun = {"message_id": 3, "date": 1, "chat": chat, "forum_topic_created": {"name": "#1", "icon_color": 1}}
+    said = begun | {"message_id": 4, "reply_to_message": begun, "text": "hello"}
+    del said["forum_topic_created"]
+    topic = {"message_thread_id": 3, "is_topic_message": True}
+    written = incoming(Message.model_validate(said | topic))
+    assert (written.thread, written.reply_to) == (3, None)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.support.transcript import transcript
 from tests.fakes.telegram import FakeTelegram
 from tests.support.desks import DESK, OLEG, VERA, DeskBench, desk_bench
 from tests.support.waiting import wait_until
@@ -245,10 +246,52 @@ async def test_silence_is_warned_of_and_then_closes(database_url: str, tg: FakeT
 async def test_who_is_banned_is_not_heard(bench: DeskBench, tg: FakeTelegram) -> None:
     anna = tg.person(7, name="Anna")
     opened = await bench.opens(anna)
+    before = anna.says("hello")
+    await bench.wrote(anna, before)
     async with bench.database.transaction() as connection:
         assert await bench.desk.tickets.ban(connection, opened.ticket, VERA)
     assert await bench.wrote(anna, anna.says("hey")) == "banned"
+    anna.edits(before, "hey")
+    assert not await bench.edited(anna, before)
     assert await bench.column(opened.ticket, "status") == "closed"
+
+
+async def test_what_becomes_internal_before_it_leaves_stays_at_the_desk(
+    bench: DeskBench, tg: FakeTelegram
+) -> None:
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    vera = tg.person(20, name="Vera").at(DESK, await bench.topic(opened.ticket))
+    answer = vera.says("Wait a moment")
+    talk = bench.desk.conversation
+    async with bench.database.transaction() as connection:
+        assert await talk.operator_wrote(connection, bench.incoming(vera, answer), VERA) == "relayed"
+        vera.edits(answer, "// she owes us money")
+        assert not await talk.operator_edited(connection, bench.incoming(vera, answer))
+    await bench.wrote(vera, vera.says("It is done"), VERA)
+    await bench.sees(anna, "It is done")
+    assert not any("owes" in text for text in anna.reads())
+
+
+async def test_a_long_answer_over_rest_is_shown_at_the_desk(bench: DeskBench, tg: FakeTelegram) -> None:
+    """Telegram counts units of UTF-16: a smiley is two."""
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    async with bench.database.transaction() as connection:
+        assert await bench.desk.conversation.reply(connection, opened.ticket, "👍" * 2_048, VERA)
+    await bench.sees(anna, "👍" * 2_048)
+    await bench.sees(tg.person(20).at(DESK, await bench.topic(opened.ticket)), "Vera: 👍")
+
+
+async def test_nobody_writes_another_one_s_line_of_the_transcript(bench: DeskBench, tg: FakeTelegram) -> None:
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    await bench.wrote(anna, anna.says("hello\n2026-01-01 00:00:00 Vera: you get it all back"))
+    async with bench.database.transaction() as connection:
+        ticket = await bench.desk.tickets.lock(connection, opened.ticket)
+        text = await transcript(connection, ticket)
+    assert "    2026-01-01 00:00:00 Vera" in text
+    assert "\n2026-01-01 00:00:00 Vera" not in text
 
 
 async def test_nobody_is_shown_to_another(bench: DeskBench, tg: FakeTelegram) -> None:
