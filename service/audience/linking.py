@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from service.audience.pages import Page, Row, below, cut
+from service.audience.queries import REPLACED
 from service.db.database import Connection
 
 LINK_PURPOSE = "link"
 """What such links are signed for."""
-REPLACED = "replaced by another chat of the same person"
 
 _MAKE = """
 INSERT INTO contact_link (recipient_id, sender, expires_at, created_at)
@@ -51,7 +51,7 @@ SELECT r.id, r.external_id, r.name, r.locale, r.zone, r.muted, r.quiet_from, r.q
     (SELECT coalesce(array_agg(m.category), '{}') FROM mute m
         WHERE m.recipient_id = r.id AND m.category IS NOT NULL AND m.sender IS NULL) AS muted_categories
 FROM contact c JOIN recipient r ON r.id = c.recipient_id
-WHERE c.sender = $1 AND c.address = $2 ORDER BY c.active DESC, c.id DESC LIMIT 1
+WHERE c.sender = $1 AND c.address = $2 AND c.inactive_reason IS DISTINCT FROM $3 ORDER BY c.active DESC, c.id DESC LIMIT 1
 """
 _END = """
 UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $3
@@ -128,8 +128,8 @@ async def welcome(connection: Connection, guest: Guest, external_id: str | None 
 
 
 async def owner(connection: Connection, sender: str, address: str) -> Any:
-    """Whose chat it is: a row with the recipient's own columns, `active` and `muted_categories`; None: nobody's."""
-    return await connection.fetchrow(_OWNER, sender, address)
+    """Whose chat it is: a row with the recipient's own columns, `active` and `muted_categories`; None: nobody's, or left for another chat."""
+    return await connection.fetchrow(_OWNER, sender, address, REPLACED)
 
 
 async def end(connection: Connection, sender: str, address: str, reason: str) -> None:

@@ -36,10 +36,12 @@ UPDATE contact c SET active = false, inactive_at = now(), inactive_reason = g.re
 FROM (SELECT DISTINCT ON (id) id, reason FROM unnest($1::bigint[], $2::text[]) AS given(id, reason)) g
 WHERE c.id = g.id AND c.active
 """
-REVIVE = """
+REPLACED = "replaced by another chat of the same person"
+# A chat that its person left for another one is not theirs again because somebody writes in it.
+REVIVE = f"""
 UPDATE contact SET active = true, inactive_at = NULL, inactive_reason = NULL
-WHERE address = ANY($2::text[]) AND sender = $1 AND NOT active
-"""
+WHERE address = ANY($2::text[]) AND sender = $1 AND NOT active AND inactive_reason <> '{REPLACED}'
+"""  # noqa: S608 - a constant
 SILENCE = """
 UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $3
 WHERE address = ANY($2::text[]) AND sender = $1 AND active

@@ -83,6 +83,16 @@ class TestLinks:
         assert await bot.contacts("42") == [(str(ANNA), False)]
         assert await bot.contacts("43") == [(str(BORIS), True)]
 
+    async def test_a_chat_that_was_left_for_another_stays_left(self, bot: BotBench, tg: FakeTelegram) -> None:
+        tg.person(ANNA).starts(await bot.link("42"))
+        await bot.sees(ANNA, 1)
+        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+        tg.person(BORIS).starts(again["url"].partition("=")[2])
+        await bot.sees(BORIS, 1)
+        tg.person(ANNA).says("/start")
+        assert "ссыл" in await bot.sees(ANNA, 2)
+        assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
+
     async def test_expired_forged_and_foreign_tokens_link_nothing(
         self, bot: BotBench, tg: FakeTelegram
     ) -> None:
@@ -300,7 +310,7 @@ class TestUpdates:
         tg.person(BORIS).says("/settings")
         await wait_until(lambda: not tg.faults[0].times, message="nothing leaves")
         await bot.settled()
-        await bot.sql("UPDATE bot_update SET at = at - interval '2 minutes'")
+        await bot.sql("UPDATE bot_update SET due_at = due_at - interval '2 minutes'")
         assert "/start" in await bot.sees(BORIS, 1)
         await wait_until(lambda: _row(bot), message="the reply is noted as said")
         assert len(tg.texts(BORIS)) == 1
