@@ -7,6 +7,7 @@ On its own: `python -m tests.fakes.sms --port 9000 --provider smsru`, which prin
 
 import argparse
 import asyncio
+from abc import abstractmethod
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -36,8 +37,9 @@ class _FakeSms(FakeProvider):
             return web.Response(status=404, text="not here")
         return web.json_response(self.answer(form, accept=accept))
 
+    @abstractmethod
     def answer(self, form: dict[str, str], *, accept: bool) -> object:
-        raise NotImplementedError
+        """What the provider says to one call, as JSON."""
 
 
 class FakeSmsc(_FakeSms):
