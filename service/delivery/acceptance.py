@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -56,7 +56,7 @@ class Acceptance:
         takers: Mapping[str, Taker],
         transports: Sequence[str],
         metrics: Metrics,
-        look: Callable[[set[str]], Awaitable[None]],
+        look: Callable[[set[str]], None],
         on_written: Callable[[Sequence[Entry]], None],
     ) -> None:
         self._settings = settings
@@ -122,7 +122,7 @@ class Acceptance:
             if entry.id in made:
                 _answer(entry, _accepted(entry))
                 self._metrics.accepted(entry.source)
-        await self._look_for(batch, made)
+        self._look_for(batch, made)
         self._on_written([entry for entry in batch if entry.id in made])
         return await self._answer_repeats(connection, missing) if missing else []
 
@@ -158,8 +158,8 @@ class Acceptance:
         for sender, leased in jobs.items():
             self._takers[sender].take(leased)
 
-    async def _look_for(self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record]) -> None:
-        await self._look(
+    def _look_for(self, batch: Sequence[Entry], made: Mapping[UUID, asyncpg.Record]) -> None:
+        self._look(
             {
                 entry.first_hop.sender
                 for entry in batch

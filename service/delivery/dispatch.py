@@ -321,7 +321,7 @@ class Dispatcher:
             # Whatever stops the process here, what the provider answered is written down.
             with contextlib.suppress(asyncio.CancelledError):
                 await self._react(job, attempt.outcome)
-                await self._watch(job, attempt.outcome, attempt.began)
+                self._watch(job, attempt.outcome, attempt.began)
         if verdict.status == "queued" and self.ordered:
             self._release_lane(key, 0.0 if verdict.kind == QUIET else verdict.delay)
         self._settle(job, verdict)
@@ -335,13 +335,13 @@ class Dispatcher:
             case Throttled():
                 seconds = throttle_seconds(outcome)
                 log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
-                await self._pause_account(seconds)
+                self._pause_account(seconds)
             case Halted():
                 await self._states.halt(self.name, outcome.reason)
             case Sent(address=str(moved)):
                 log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
 
-    async def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
+    def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
         """Leave a sick provider alone: the whole sender, or one address where each is somebody else's."""
         now = asyncio.get_running_loop().time()
         if self.sender.capabilities.one_provider:
@@ -349,7 +349,7 @@ class Dispatcher:
             if pause is not None:
                 reason = outcome.reason if isinstance(outcome, NotSent) else ""
                 log.warning("%s does not answer properly, probing in %.0f s: %s", self.name, pause, reason)
-                await self._pause_account(pause)
+                self._pause_account(pause)
             return
         breaker = self._address_breakers.setdefault(job.address, Breaker())
         pause = breaker.record(outcome, began=began, now=now)
@@ -368,10 +368,10 @@ class Dispatcher:
         """Whether the provider is being probed."""
         return self._breaker.probing
 
-    async def _pause_account(self, seconds: float) -> None:
+    def _pause_account(self, seconds: float) -> None:
         self._ledger.pause(Pause(account_bucket(self.name), seconds))
         self.hush(seconds)
-        await self._states.announce_pause(self.name, seconds)
+        self._states.announce_pause(self.name, seconds)
 
     def _pause_address(self, pacing_key: str, seconds: float) -> None:
         self._ledger.pause(Pause(address_bucket(self.name, pacing_key), seconds))

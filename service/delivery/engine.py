@@ -181,23 +181,23 @@ class Engine:
         if self._works:
             await asyncio.gather(*(sender.close() for sender in self.senders.values()))
 
-    async def look(self, senders: set[str]) -> None:
+    def look(self, senders: set[str]) -> None:
         """There are due rows for these senders."""
         for name in senders & self.dispatchers.keys():
             self.dispatchers[name].look()
         if foreign := senders - self.dispatchers.keys():
-            await self._tell_due(foreign)
+            self._tell_due(foreign)
         self._look_at_outbox()
 
-    async def _look_at_stored(self, entries: Sequence[Entry]) -> None:
+    def _look_at_stored(self, entries: Sequence[Entry]) -> None:
         """Requests were stored by a transaction that is not the ledger's."""
         if any(entry.plan.topic is not None for entry in entries):
             self._look_at_fan_out()
-        await self.look({entry.first_hop.sender for entry in entries if entry.plan.route})
+        self.look({entry.first_hop.sender for entry in entries if entry.plan.route})
 
-    async def _tell_due(self, senders: set[str]) -> None:
+    def _tell_due(self, senders: set[str]) -> None:
         for name in senders:
-            await self.wakeups.say("due", name)
+            self.wakeups.say("due", name)
 
     def _look_at_fan_out(self) -> None:
         self.fan_out.look()

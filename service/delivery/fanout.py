@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -54,7 +54,7 @@ class FanOut:
         planner: Planner,
         *,
         transports: Sequence[str],
-        look: Callable[[set[str]], Awaitable[None]],
+        look: Callable[[set[str]], None],
     ) -> None:
         self._database = database
         self._planner = planner
@@ -120,7 +120,7 @@ class FanOut:
                     row["notification_id"],
                     people[-1].id,
                 )
-        await self._look(senders)
+        self._look(senders)
         return True
 
     def _resting(self) -> list[UUID]:

@@ -130,7 +130,7 @@ class Housekeeping:
         *,
         token: UUID,
         transports: Sequence[str],
-        look: Callable[[set[str]], Awaitable[None]],
+        look: Callable[[set[str]], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -178,7 +178,7 @@ class Housekeeping:
                 connection, [row["id"] for row in rows], "expired",
                 transports=self._transports, kind="expired", reason=reason,
             )  # fmt: skip
-        await self._look(senders)
+        self._look(senders)
         return len(rows)
 
     async def reclaim(self) -> int:
@@ -197,7 +197,7 @@ class Housekeeping:
                 )
         if rows:
             log.warning("took over %d deliveries of a lost worker", len(rows))
-        await self._look(senders)
+        self._look(senders)
         return len(rows)
 
     async def escalate(self) -> int:
@@ -214,7 +214,7 @@ class Housekeeping:
                 connection, unseen, "escalated",
                 transports=self._transports, kind="unacknowledged", reason=reason,
             )  # fmt: skip
-        await self._look({row["sender"] for row in risen})
+        self._look({row["sender"] for row in risen})
         return len(rows)
 
     async def retire(self) -> int:

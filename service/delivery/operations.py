@@ -1,6 +1,6 @@
 """What people and programs may do to notifications, dead letters, rejections and senders."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -142,7 +142,7 @@ class Operations:
         planner: Planner,
         *,
         transports: Sequence[str],
-        look: Callable[[set[str]], Awaitable[None]],
+        look: Callable[[set[str]], None],
     ) -> None:
         self._database = database
         self._intake = intake
@@ -165,7 +165,7 @@ class Operations:
                 FROM delivery WHERE notification_id = $1""",
                 notification_id,
             )
-        await self._look(senders)
+        self._look(senders)
         assert counts is not None  # noqa: S101 - an aggregate always answers
         return CancelResult(len(ids), counts["sending"], counts["finished"] - len(ids))
 
@@ -176,7 +176,7 @@ class Operations:
                 return None
             rows = await connection.fetch(_RETRYABLE, notification_id)
             requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
-        await self._look(senders)
+        self._look(senders)
         return requeued
 
     async def acknowledge(self, delivery_id: int) -> bool:
@@ -188,7 +188,7 @@ class Operations:
             await record(connection, [delivery_id], "acknowledged", transports=self._transports)
             stopped = [row["id"] for row in await connection.fetch(_CANCEL_CHAIN, delivery_id)]
             senders = await record(connection, stopped, "cancelled", transports=self._transports)
-        await self._look(senders)
+        self._look(senders)
         return True
 
     async def respect(self, recipient_id: int) -> int:
@@ -213,7 +213,7 @@ class Operations:
                     connection, ids, "suppressed",
                     transports=self._transports, kind="suppressed", code=code, reason=reason,
                 )  # fmt: skip
-        await self._look(senders)
+        self._look(senders)
         return sum(map(len, unwanted.values()))
 
     async def forget(self, recipient_id: int) -> int:
@@ -261,7 +261,7 @@ class Operations:
                 )
                 requeued, senders = await self._requeue(connection, [row["id"] for row in rows])
             total += requeued
-            await self._look(senders)
+            self._look(senders)
             if len(rows) < most:
                 break
         return total

@@ -89,12 +89,12 @@ class SenderStates:
             if gone is not None:
                 await self._tell(connection, EventType.SENDER_RESUMED, sender, None)
         await self._refresh()
-        await self._wakeups.say("state", sender)
+        self._wakeups.say("state", sender)
         return gone is not None
 
-    async def announce_pause(self, sender: str, seconds: float) -> None:
+    def announce_pause(self, sender: str, seconds: float) -> None:
         """Tell the other processes that the sender's account is throttled."""
-        await self._wakeups.say("throttled", f"{sender} {seconds}")
+        self._wakeups.say("throttled", f"{sender} {seconds}")
 
     async def _stop(self, sender: str, state: Literal["paused", "halted"], reason: str) -> None:
         async with self._database.transaction() as connection:
@@ -105,7 +105,7 @@ class SenderStates:
             )  # fmt: skip
             await self._tell(connection, _EVENTS[state], sender, reason)
         await self._refresh()
-        await self._wakeups.say("state", sender)
+        self._wakeups.say("state", sender)
 
     async def _tell(self, connection: Connection, event: EventType, sender: str, reason: str | None) -> None:
         body = sender_event_json(event, sender, reason, at=datetime.now(UTC))

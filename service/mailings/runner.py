@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class Runner:
         settings: MailingSettings,
         retention_days: float,
         transports: Sequence[str],
-        look: Callable[[set[str]], Awaitable[None]],
+        look: Callable[[set[str]], None],
     ) -> None:
         self._database = database
         self._planner = planner
@@ -97,7 +97,7 @@ class Runner:
                 self._rest_until[row["id"]] = time.monotonic() + REST_SECONDS
                 raise
         if turn.senders:
-            await self._look(turn.senders)
+            self._look(turn.senders)
         return True
 
     def _resting(self) -> list[UUID]:

@@ -76,7 +76,7 @@ class Events:
             rows = await connection.fetch(queries.LOCK_FOR_EVENTS, names)
             answers, made = await self._apply(connection, arrived, fresh, rows, now)
         if made is not None:
-            await self._maker.announce(made)
+            self._maker.announce(made)
         return answers
 
     async def _apply(

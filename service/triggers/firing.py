@@ -103,7 +103,7 @@ class Firing:
                 return None
             shot = Shot(Rule.of(row), now, event=event, counts=False)
             made = await self._maker.make(connection, [shot], [], now)
-        await self._maker.announce(made)
+        self._maker.announce(made)
         return made.run_ids[0]
 
     async def _run(self) -> None:
@@ -143,7 +143,7 @@ class Firing:
             firings = self._judge(rules, rows, now)
             await self._move(connection, firings)
             made = await self._maker.make(connection, firings.shots, firings.skips, now)
-        await self._maker.announce(made)
+        self._maker.announce(made)
         return made
 
     def _judge(self, rules: dict[UUID, Rule], rows: Sequence[asyncpg.Record], now: datetime) -> _Firings:

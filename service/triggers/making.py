@@ -129,9 +129,9 @@ class Maker:
         await _count(connection, shots, results, skips, now)
         return Made(results, run_ids, written)
 
-    async def announce(self, made: Made) -> None:
+    def announce(self, made: Made) -> None:
         """It is committed."""
-        await self._intake.announce(made.written)
+        self._intake.announce(made.written)
 
     async def _make(
         self, connection: Connection, shots: Sequence[Shot], now: datetime

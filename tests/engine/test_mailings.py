@@ -295,7 +295,7 @@ async def test_a_window_by_each_zone(begin: Begin) -> None:
     await bench.database.pool.execute(night, _zone_where_it_is(3))
     await bench.database.pool.execute("UPDATE mailing_part SET done = true WHERE zone <> '*'")
     await bench.database.pool.execute("UPDATE mailing SET look_at = now()")
-    await bench.engine.wakeups.say("mailing", "")
+    bench.engine.wakeups.say("mailing", "")
     await mailing.until(mailing_id, "finished")
     assert await bench.database.pool.fetchval("SELECT count(DISTINCT recipient_id) FROM delivery") == 70
     assert len(sender.calls) == 70
