@@ -27,6 +27,7 @@ from service.api import (
     recipients_import,
     rejections,
     senders,
+    sending,
     telegram,
     templates,
     tickets,
@@ -61,6 +62,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
     # Routes are tried in this order, and each level of routers in routers costs every request: the hot one is first.
     if "api" in deps.settings.process.roles:
         for resource in (
+            sending,
             notifications,
             deliveries,
             rejections,

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
-from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
 from service.api.raw import json_body
+from service.api.sending import Receipt, error_of, receipt_response
 from service.contract import ContractError, FieldProblem, UtcDatetime
 from service.delivery.listing import Row, load_json
 from service.delivery.planning import Refusal

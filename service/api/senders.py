@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
-from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page
 from service.api.problems import documented
+from service.api.sending import Receipt, error_of, receipt_response
 from service.contract import Address, NotificationRequest, Priority
 from service.delivery.intake import Submission
 from service.delivery.listing import QueueState

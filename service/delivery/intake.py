@@ -67,7 +67,7 @@ class Intake:
         settings: DeliverySettings,
         metrics: Metrics,
         transports: Sequence[str],
-        on_stored: Callable[[Sequence[Entry]], Awaitable[None]],
+        on_stored: Callable[[Sequence[Entry]], None],
     ) -> None:
         self.bounds = Bounds(
             title_chars=limits.title_chars,
@@ -98,7 +98,7 @@ class Intake:
         """Store many in their order; an answer for each, in the same order."""
         facts = await self._facts([submission.request for submission in submissions], wait=wait)
         now = datetime.now(UTC)
-        judged = [self._judge(submission, facts, now) for submission in submissions]
+        judged = self._judge(submissions, facts, now)
         await self._commit([entry for entry in judged if isinstance(entry, Entry)], wait=wait)
         answers = [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged]
         if any(isinstance(answer, Refusal) for answer in answers):
@@ -136,18 +136,18 @@ class Intake:
         Each needs a `dedup_key` of its caller's: a request whose key was used is a repeat, whatever it says.
         """
         facts = await load_facts(connection, [submission.request for submission in submissions])
-        judged = [self._judge(submission, facts, now) for submission in submissions]
+        judged = self._judge(submissions, facts, now)
         entries = [entry for entry in judged if isinstance(entry, Entry)]
         written = await write_in(connection, entries, now, transports=self._transports)
         return Written(
             [entry.answer.result() if isinstance(entry, Entry) else entry for entry in judged], written
         )
 
-    async def announce(self, written: Written) -> None:
+    def announce(self, written: Written) -> None:
         """What `accept_in` stored is committed: the engine looks at it."""
         for entry in written.entries:
             self._metrics.accepted(entry.source)
-        await self._on_stored(written.entries)
+        self._on_stored(written.entries)
 
     async def plan(self, request: NotificationRequest) -> Plan | Refusal:
         """What would become of a request. Raises `Unavailable`."""
@@ -177,7 +177,8 @@ class Intake:
         """Return when each entry has its answer."""
         if not wait and self._ledger.waiting_entries + len(entries) > self._settings.intake_queue_rows:
             raise Unavailable(RETRY_AFTER_SECONDS, "too many requests wait for their commit")
-        self._ledger.submit(entries)
+        # Callers over HTTP make their next call after this one's answer: nothing comes while they wait.
+        self._ledger.submit(entries, hurry=not wait)
         try:
             if wait:
                 for entry in entries:
@@ -197,21 +198,22 @@ class Intake:
         self._metrics.rejected(source)
         return await self._rejections.store(raw, source=source, problems=problems)
 
-    def _judge(self, submission: Submission, facts: Facts, now: datetime) -> Entry | Refusal:
-        request = submission.request
-        planned = self._planner.plan(request, facts, now)
-        if isinstance(planned, Refusal):
-            return planned
-        key = _key_of(submission)
-        return Entry(
-            id=uuid7(),
-            request=request,
-            plan=planned,
-            source=submission.source,
-            dedup_key=key,
-            content_hash=None if key is None else content_hash(request),
-            answer=asyncio.get_running_loop().create_future(),
-        )
+    def _judge(self, submissions: Sequence[Submission], facts: Facts, now: datetime) -> list[Entry | Refusal]:
+        loop = asyncio.get_running_loop()  # once: it is a system call
+        judged: list[Entry | Refusal] = []
+        for submission in submissions:
+            request = submission.request
+            planned = self._planner.plan(request, facts, now)
+            if isinstance(planned, Refusal):
+                judged.append(planned)
+                continue
+            key = _key_of(submission)
+            fingerprint = None if key is None else content_hash(request)
+            entry = Entry(
+                uuid7(), request, planned, submission.source, key, fingerprint, loop.create_future()
+            )
+            judged.append(entry)
+        return judged
 
 
 def _key_of(submission: Submission) -> str | None:

@@ -9,7 +9,7 @@ settlement is in the table before the next request is judged against it.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +57,8 @@ class _Inbox:
     pauses: deque[Pause] = field(default_factory=deque)
     claims: deque[ClaimOrder] = field(default_factory=deque)
     starts: "deque[tuple[Job, asyncio.Future[bool]]]" = field(default_factory=deque)
+    hurry: bool = False
+    """Somebody stands still until the next commit."""
 
     @property
     def rows(self) -> int:
@@ -83,7 +85,7 @@ class Ledger:
         metrics: Metrics,
         on_outbox: Callable[[], None],
         on_fan_out: Callable[[], None],
-        on_foreign_rows: Callable[[set[str]], Awaitable[None]],
+        on_foreign_rows: Callable[[set[str]], None],
         on_relayed: Callable[[Sequence[int]], None],
     ) -> None:
         self.token = uuid4()
@@ -123,9 +125,10 @@ class Ledger:
     def waiting_entries(self) -> int:
         return len(self._inbox.entries)
 
-    def submit(self, entries: Sequence[Entry]) -> None:
-        """Queue requests; each entry's future is answered after the commit."""
+    def submit(self, entries: Sequence[Entry], *, hurry: bool) -> None:
+        """Queue requests; each entry's future is answered after the commit. `hurry`: it waits for no company."""
         self._inbox.entries.extend(entries)
+        self._inbox.hurry |= hurry
         self._wake.set()
 
     def settle(self, settlement: Settlement) -> None:
@@ -186,7 +189,7 @@ class Ledger:
                 await self._wake.wait()
             try:
                 connection = self._connection or await self._connect()
-                if self._inbox.rows >= STREAM_ROWS and not self._closing:
+                if self._inbox.rows >= STREAM_ROWS and not self._inbox.hurry and not self._closing:
                     await self._gather()
                 await self._round(connection)
                 failures = 0
@@ -237,6 +240,7 @@ class Ledger:
         if inbox.starts:
             await self._mark_started(connection)
         if inbox.entries:
+            inbox.hurry = False
             await self._acceptance.write(connection, inbox.entries)
         while inbox.claims and self._claiming is not None:
             await self._claim(self._claiming, inbox.claims[0])
@@ -269,7 +273,7 @@ class Ledger:
             s.job.id for s in batch if s.job.content.relay is not None and s.verdict.status != "queued"
         ]:
             self._on_relayed(relayed)
-        await self._look(set(woken))
+        self._look(set(woken))
         if self._transports:
             self._on_outbox()
 
@@ -327,12 +331,12 @@ class Ledger:
         if self._transports and entries:
             self._on_outbox()
 
-    async def _look(self, senders: set[str]) -> None:
+    def _look(self, senders: set[str]) -> None:
         """Wake the dispatchers concerned, in this process or, where it has none, in the others."""
         for name in senders & self.takers.keys():
             self.takers[name].look()
         if foreign := senders - self.takers.keys():
-            await self._on_foreign_rows(foreign)
+            self._on_foreign_rows(foreign)
 
     # --- claims ----------------------------------------------------------------------------------
 
