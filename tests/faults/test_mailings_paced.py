@@ -1,9 +1,9 @@
 """A mailing uses a provider's limit and keeps to it, knows when it will be done, and lets urgent messages pass."""
 
 import asyncio
-import time
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -40,7 +40,7 @@ async def test_a_mailing_at_a_providers_limit(
         if progress["eta"] is not None:
             said.append((progress["sent"], datetime.fromisoformat(progress["eta"]).timestamp()))
         if urgent is None and progress["sent"] >= count // 2:
-            urgent = asyncio.create_task(_urgent(service, journal))
+            urgent = asyncio.create_task(_urgent(service, journal, database_url))
     assert progress["status"] == "finished"
     assert urgent is not None
     waited, overtaken = await urgent
@@ -57,25 +57,25 @@ async def test_a_mailing_at_a_providers_limit(
     assert {item["chat"] for item in items} == chats(count)
     assert len(items) == count
     assert not refused
-    assert overtaken <= RATE  # what had its slots within the horizon of a second
+    assert overtaken <= RATE // 10  # those whose calls were under way
     if FULL:
-        assert took / least - 1 <= 0.035
+        assert took / least - 1 <= 0.03
         assert max(wrong) <= 0.05
 
 
-async def _urgent(service: Service, journal: Journal) -> tuple[float, int]:
+async def _urgent(service: Service, journal: Journal, url: str) -> tuple[float, int]:
     """How long it took, and how many of the mailing's messages came between its acceptance and it."""
     message = {"body": "urgent", "sender": "TG", "to": "5", "priority": "urgent"}
-    asked = time.time()
     answer = await service.acall("POST", "/v1/notifications", message)
-    accepted = time.time()
     assert answer.status == 202
+    accepted = await value(url, "SELECT created_at FROM notification WHERE id = $1", UUID(answer.json()["id"]))
 
     async def arrived() -> Any:
         return next((item for item in await journal.read() if item["text"] == "urgent"), None)
 
     found = await wait_until(arrived, 30, "the urgent message has arrived")
-    return found["at"] - asked, sum(accepted <= item["at"] < found["at"] for item in journal.items)
+    since = accepted.timestamp()
+    return found["at"] - since, sum(since <= item["at"] < found["at"] for item in journal.items)
 
 
 async def test_memory_and_rows_ahead_are_bounded(
