@@ -7,13 +7,13 @@ Empty variables count as unset, so that a compose file may pass them through.
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote
 from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from service.account_settings import SenderSettings, read_accounts, variables
+from service.broker_settings import KafkaSettings, RabbitSettings
 from service.desk_settings import LOCALE, BotSettings, SupportSettings
 from service.sender_settings import (
     AppriseSettings,
@@ -62,50 +62,6 @@ class DatabaseSettings(BaseSettings):
     pool_size: int = Field(10, ge=2, le=200, description="Connections kept by one process")
     command_timeout_seconds: float = Field(30.0, gt=0)
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded PostgreSQL")
-
-
-class RabbitSettings(BaseSettings):
-    """RabbitMQ is used when `RABBITMQ_HOST` is set."""
-
-    model_config = variables("RABBITMQ_")
-
-    host: str | None = None
-    port: int = Field(5672, ge=1, le=65535)
-    user: str = "guest"
-    password: SecretStr = SecretStr("guest")
-    vhost: str = "/"
-    queue_name: str = Field("notifications", min_length=1, max_length=200)
-    events_queue_name: str = Field(
-        "notifications.domain-events",
-        min_length=1,
-        max_length=200,
-        description="Events that triggers wait for",
-    )
-    prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
-
-    @property
-    def url(self) -> str:
-        """The AMQP address with credentials: never to be logged."""
-        secret = quote(self.password.get_secret_value(), safe="")
-        vhost = quote(self.vhost, safe="")
-        return f"amqp://{quote(self.user, safe='')}:{secret}@{self.host}:{self.port}/{vhost}"
-
-
-class KafkaSettings(BaseSettings):
-    """Kafka is used when `KAFKA_BOOTSTRAP_SERVERS` is set."""
-
-    model_config = variables("KAFKA_")
-
-    bootstrap_servers: str | None = None
-    topic: str = Field("notifications", min_length=1, max_length=249)
-    events_topic: str = Field(
-        "notifications.domain-events",
-        min_length=1,
-        max_length=249,
-        description="Events that triggers wait for",
-    )
-    group_id: str = Field("notifications-service", min_length=1)
-    batch_max_records: int = Field(500, ge=1, le=10_000)
 
 
 class LimitSettings(BaseSettings):
