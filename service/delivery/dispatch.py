@@ -339,7 +339,12 @@ class Dispatcher:
             case Halted():
                 await self._states.halt(self.name, outcome.reason)
             case Sent(address=str(moved)):
-                log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
+                log.warning(
+                    "%s: %s has moved to %s; contacts follow, update what else addresses it",
+                    self.name,
+                    job.address,
+                    moved,
+                )
 
     async def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
         """Leave a sick provider alone: the whole sender, or one address where each is somebody else's."""
