@@ -218,7 +218,8 @@ def _database(settings: "Settings") -> Iterator[str]:
         raise typer.Exit(1) from None
     settings.database.url = SecretStr(dsn)
     try:
-        yield dsn
+        with embedded.kept_running():
+            yield dsn
     finally:
         embedded.stop()
 
