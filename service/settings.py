@@ -120,7 +120,7 @@ class DeliverySettings(BaseSettings):
 
 
 class AuthSettings(BaseSettings):
-    """API keys are always on; JWT is on when a secret or a JWKS address is set."""
+    """API keys are always on; JWT is on when a secret or a JWKS address is set. What they did is kept for a time."""
 
     model_config = variables("")
 
@@ -130,6 +130,9 @@ class AuthSettings(BaseSettings):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_leeway_seconds: float = Field(30.0, ge=0)
+    audit_retention_days: float = Field(
+        365.0, ge=0, description="Entries of the audit trail are kept so long; 0: for ever"
+    )
 
 
 class AttachmentSettings(BaseSettings):
