@@ -99,6 +99,9 @@ class DeliverySettings(BaseSettings):
     intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
     intake_timeout_seconds: float = Field(10.0, gt=0, description="HTTP answers 503 after this")
     retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 600, 1800, 7200)
+    throttled_max_hours: float = Field(
+        72.0, gt=0, description="A message that its provider only throttles for so long has failed"
+    )
     lost_leases_max: int = Field(20, ge=1, description="A row that outlived so many workers has failed")
     retention_days: float = Field(30.0, gt=0, description="Finished notifications are kept so long")
     housekeeping_seconds: float = Field(2.0, gt=0, description="Pause between expiry and lease checks")

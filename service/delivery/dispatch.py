@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -330,10 +331,10 @@ class Dispatcher:
         """What an outcome means beyond its own delivery."""
         match outcome:
             case Throttled(scope=Scope.ADDRESS):
-                seconds = throttle_seconds(outcome)
+                seconds = throttle_seconds(job, outcome, datetime.now(UTC))
                 self._pause_address(job.pacing_key, seconds)
             case Throttled():
-                seconds = throttle_seconds(outcome)
+                seconds = throttle_seconds(job, outcome, datetime.now(UTC))
                 log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
                 await self._pause_account(seconds)
             case Halted():

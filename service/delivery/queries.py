@@ -167,7 +167,7 @@ spaced AS (
         lease_until = now() + $4 * interval '1 second'
     FROM picked p WHERE d.id = p.id
     RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.pacing_key, d.attempt,
-        d.provider_ids, d.position, d.recipient_id, d.facts, p.slot
+        d.provider_ids, d.position, d.recipient_id, d.facts, d.throttled_at, p.slot
 )
 SELECT t.*, n.request_id, n.content, n.created_at,
     greatest(extract(epoch FROM (SELECT start FROM budget) - now()), 0)::float8 + t.slot * (SELECT every FROM budget)
@@ -257,6 +257,8 @@ WITH verdict AS (
         error_kind = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_kind ELSE v.kind END,
         error_code = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_code ELSE v.code END,
         error_text = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_text ELSE v.reason END,
+        throttled_at = CASE WHEN v.kind = 'throttled' THEN coalesce(d.throttled_at, now())
+            WHEN v.logged IS NULL AND v.status = 'queued' THEN d.throttled_at END,
         provider_ids = string_to_array(v.parts, E'\\x1f'), address = coalesce(v.address, d.address),
         finished_at = CASE WHEN v.status NOT IN ('queued', 'unknown') THEN now() END
     FROM verdict v
