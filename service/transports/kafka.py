@@ -68,7 +68,7 @@ class KafkaTransport(SupervisedTransport):
             graceful_timeout=DRAIN_SECONDS,
             security=_security(self._settings),
             specification_url=SPECIFICATION_URL,
-            description="Kafka",
+            description="Kafka; with TLS and a login where `KAFKA_SECURITY_PROTOCOL` says so.",
             logger=None,
             apply_types=False,
         )

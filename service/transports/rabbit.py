@@ -78,7 +78,7 @@ class RabbitTransport(SupervisedTransport):
             security=_security(self._settings),
             on_close=[self._loss()],
             specification_url=SPECIFICATION_URL,
-            description="RabbitMQ",
+            description="RabbitMQ; with TLS (`amqps`) where `RABBITMQ_TLS` is set.",
             logger=None,
             apply_types=False,
         )
