@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 
@@ -156,7 +157,9 @@ def list_keys() -> None:
     async def read(api_keys: "ApiKeys") -> Any:
         return await api_keys.page()
 
-    table = Table(Column("id", no_wrap=True), "name", "prefix", "scopes", "made", "expires", "revoked")
+    # Folded, so that nothing is cut off where the terminal is narrow.
+    names = ("name", "prefix", "scopes", "made", "expires", "revoked")
+    table = Table(Column("id", no_wrap=True), *(Column(name, overflow="fold") for name in names))
     for info in _with_keys(read):
         times = (info.created_at, info.expires_at, info.revoked_at)
         shown = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)
@@ -165,12 +168,11 @@ def list_keys() -> None:
 
 
 @keys.command("revoke")
-def revoke_key(key_id: str) -> None:
+def revoke_key(key_id: UUID) -> None:
     """Revoke the key of that id (see `keys list`)."""
-    from uuid import UUID
 
     async def revoke(api_keys: "ApiKeys") -> bool:
-        return await api_keys.revoke(UUID(key_id))
+        return await api_keys.revoke(key_id)
 
     if not _with_keys(revoke):
         typer.echo("there is no such key in use", err=True)
