@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fastapi import FastAPI
 
+from service.access.audit import AuditRetention
 from service.access.authenticate import Authenticator
 from service.access.keys import ApiKeys, ensure_first_key
 from service.access.links import Links
@@ -55,7 +56,7 @@ class HasProblem(Protocol):
     def problem(self) -> str: ...
 
 
-class TriggerPart(Protocol):
+class Part(Protocol):
     """Something that runs beside the engine."""
 
     def start(self) -> None: ...
@@ -115,6 +116,8 @@ class App:
             look=self.engine.look,
         )
         self._build_triggers()
+        if works:
+            self._parts.append(AuditRetention(self.database, settings.auth.audit_retention_days))
         self.transports: list[Transport] = (
             build_transports(settings, self.intake, self.events) if works else []
         )
@@ -140,16 +143,16 @@ class App:
         self.triggers = Triggers(self.database, default_zone=zone, due_at=self.firing.due_at)
         # Taskiq is loaded late, since a process that only serves HTTP has no use for it.
         self._clock: HasProblem | None = None
-        self._trigger_parts: list[TriggerPart] = [self.firing]
+        self._parts: list[Part] = [self.firing]
         if "scheduler" in self.settings.process.roles:
             from service.triggers.schedule import TriggerClock  # noqa: PLC0415
 
             self._clock = clock = TriggerClock(self.firing, settings, self.settings.rabbit)
-            self._trigger_parts += [Upkeep(self.database, self.triggers, settings), clock]
+            self._parts += [Upkeep(self.database, self.triggers, settings), clock]
         if "worker" in self.settings.process.roles and self.settings.rabbit.host is not None:
             from service.triggers.schedule import RabbitFirings  # noqa: PLC0415
 
-            self._trigger_parts.append(RabbitFirings(self.firing, settings, self.settings.rabbit))
+            self._parts.append(RabbitFirings(self.firing, settings, self.settings.rabbit))
 
     def _build_api(self) -> FastAPI:
         deps = ApiDeps(
@@ -256,7 +259,7 @@ class App:
         await self.engine.start(self.transports)
         if "worker" in self.settings.process.roles:
             self._mailing_runner.start()
-        for part in self._trigger_parts:
+        for part in self._parts:
             part.start()
         if self.bot is not None:
             self.bot.start(self.engine.opened)
@@ -271,7 +274,7 @@ class App:
     async def stop(self) -> None:
         """Stop taking in, drain, report, disconnect."""
         await asyncio.gather(*(transport.stop_intake() for transport in self.transports))
-        for part in reversed(self._trigger_parts):
+        for part in reversed(self._parts):
             await part.close()
         await self._mailing_runner.close()
         if self.bot is not None:

@@ -1,12 +1,16 @@
 """The command line. Nothing heavy is imported before a command needs it, so that help answers at once."""
 
 import asyncio
+import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 
@@ -46,14 +50,12 @@ def run() -> None:
 
     settings = load_settings()
     configure_logging(settings.process.log_level, settings.process.log_format)
-    with _database(settings):
+    with _bind(settings.server.host, settings.server.port) as bound, _database(settings):
         from service.app import build
 
         app = build(settings, on_ready=lambda key: _print_welcome(settings, key))
         config = uvicorn.Config(
             app.api,
-            host=settings.server.host,
-            port=settings.server.port,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -62,7 +64,7 @@ def run() -> None:
         server = uvicorn.Server(config)
         # Drained, uvicorn raises the signal again: it must end this block, not the process at once.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        server.run()
+        server.run(sockets=[bound])
         if not server.started:
             raise typer.Exit(1)
 
@@ -155,7 +157,9 @@ def list_keys() -> None:
     async def read(api_keys: "ApiKeys") -> Any:
         return await api_keys.page()
 
-    table = Table(Column("id", no_wrap=True), "name", "prefix", "scopes", "made", "expires", "revoked")
+    # Folded, so that nothing is cut off where the terminal is narrow.
+    names = ("name", "prefix", "scopes", "made", "expires", "revoked")
+    table = Table(Column("id", no_wrap=True), *(Column(name, overflow="fold") for name in names))
     for info in _with_keys(read):
         times = (info.created_at, info.expires_at, info.revoked_at)
         shown = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)
@@ -164,12 +168,11 @@ def list_keys() -> None:
 
 
 @keys.command("revoke")
-def revoke_key(key_id: str) -> None:
+def revoke_key(key_id: UUID) -> None:
     """Revoke the key of that id (see `keys list`)."""
-    from uuid import UUID
 
     async def revoke(api_keys: "ApiKeys") -> bool:
-        return await api_keys.revoke(UUID(key_id))
+        return await api_keys.revoke(key_id)
 
     if not _with_keys(revoke):
         typer.echo("there is no such key in use", err=True)
@@ -218,7 +221,8 @@ def _database(settings: "Settings") -> Iterator[str]:
         raise typer.Exit(1) from None
     settings.database.url = SecretStr(dsn)
     try:
-        yield dsn
+        with embedded.kept_running():
+            yield dsn
     finally:
         embedded.stop()
 
@@ -241,6 +245,27 @@ def _with_keys(work: "Callable[[ApiKeys], Awaitable[T]]") -> "T":
         return asyncio.run(connected(dsn))
 
 
+def _bind(host: str, port: int) -> socket.socket:
+    """The address of the HTTP server, taken before anything else is started. Nobody is let in yet."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        typer.echo(
+            f"{host}, port {port}: {error.strerror}; set SERVER_PORT to a free port, or SERVER_HOST", err=True
+        )
+        raise typer.Exit(1) from None
+    return bound
+
+
+def _program() -> str:
+    """How this program was called, for lines to paste."""
+    name = Path(sys.argv[0]).name
+    return name if name == "notifications" else f"{os.path.relpath(sys.executable)} -m service"
+
+
 def _print_welcome(settings: "Settings", first_key: str | None) -> None:
     """What a newcomer needs: addresses, the key, a line to paste."""
     base = settings.server.public_url or f"http://127.0.0.1:{settings.server.port}"
@@ -255,7 +280,7 @@ def _print_welcome(settings: "Settings", first_key: str | None) -> None:
         lines.append(f"  First API key           {first_key}   (shown once: keep it)")
     elif settings.auth.admin_api_key is None:
         lines.append(
-            "  API key                 shown at the first start; another: notifications keys create NAME"
+            f"  API key                 shown at the first start; another: {_program()} keys create NAME"
         )
     shown = first_key or ("$API_KEY" if settings.auth.admin_api_key is None else "$ADMIN_API_KEY")
     lines += [

@@ -23,7 +23,8 @@ def load_settings() -> "Settings":
         prefix = getattr(settings, error.title).model_config["env_prefix"]
         for problem in error.errors():
             variable = prefix + "_".join(str(step) for step in problem["loc"]).upper()
-            typer.echo(f"{variable}: {problem['msg']}" if problem["loc"] else problem["msg"], err=True)
+            text = problem["msg"].removeprefix("Value error, ")
+            typer.echo(f"{variable}: {text}" if problem["loc"] else text, err=True)
         raise typer.Exit(2) from None
 
 

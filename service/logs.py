@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from datetime import UTC, datetime
 
 import orjson
@@ -42,6 +43,8 @@ def configure_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Where RabbitMQ does not answer, its client drops what would have closed a connection that never was.
+    warnings.filterwarnings("ignore", "coroutine 'RobustConnection.close'", RuntimeWarning)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     for name in _SILENT:

@@ -42,6 +42,8 @@ def _answer(
 ) -> Iterator[BinaryIO]:
     if not url.startswith(("http://", "https://")):
         raise RemoteError(f"{url!r} is no web address")
+    if not key:
+        raise RemoteError("no API key: give it with --key, or set NOTIFICATIONS_API_KEY")
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url.rstrip("/") + path, data, headers, method=method)  # noqa: S310

@@ -7,13 +7,13 @@ Empty variables count as unset, so that a compose file may pass them through.
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote
 from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from service.account_settings import SenderSettings, read_accounts, variables
+from service.broker_settings import KafkaSettings, RabbitSettings
 from service.desk_settings import LOCALE, BotSettings, SupportSettings
 from service.sender_settings import (
     AppriseSettings,
@@ -64,50 +64,6 @@ class DatabaseSettings(BaseSettings):
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded PostgreSQL")
 
 
-class RabbitSettings(BaseSettings):
-    """RabbitMQ is used when `RABBITMQ_HOST` is set."""
-
-    model_config = variables("RABBITMQ_")
-
-    host: str | None = None
-    port: int = Field(5672, ge=1, le=65535)
-    user: str = "guest"
-    password: SecretStr = SecretStr("guest")
-    vhost: str = "/"
-    queue_name: str = Field("notifications", min_length=1, max_length=200)
-    events_queue_name: str = Field(
-        "notifications.domain-events",
-        min_length=1,
-        max_length=200,
-        description="Events that triggers wait for",
-    )
-    prefetch: int = Field(500, ge=1, le=65535, description="Unacknowledged messages a process holds")
-
-    @property
-    def url(self) -> str:
-        """The AMQP address with credentials: never to be logged."""
-        secret = quote(self.password.get_secret_value(), safe="")
-        vhost = quote(self.vhost, safe="")
-        return f"amqp://{quote(self.user, safe='')}:{secret}@{self.host}:{self.port}/{vhost}"
-
-
-class KafkaSettings(BaseSettings):
-    """Kafka is used when `KAFKA_BOOTSTRAP_SERVERS` is set."""
-
-    model_config = variables("KAFKA_")
-
-    bootstrap_servers: str | None = None
-    topic: str = Field("notifications", min_length=1, max_length=249)
-    events_topic: str = Field(
-        "notifications.domain-events",
-        min_length=1,
-        max_length=249,
-        description="Events that triggers wait for",
-    )
-    group_id: str = Field("notifications-service", min_length=1)
-    batch_max_records: int = Field(500, ge=1, le=10_000)
-
-
 class LimitSettings(BaseSettings):
     """What a request may be at most; see also each sender's own limits."""
 
@@ -143,6 +99,9 @@ class DeliverySettings(BaseSettings):
     intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
     intake_timeout_seconds: float = Field(10.0, gt=0, description="HTTP answers 503 after this")
     retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 600, 1800, 7200)
+    throttled_max_hours: float = Field(
+        72.0, gt=0, description="A message that its provider only throttles for so long has failed"
+    )
     lost_leases_max: int = Field(20, ge=1, description="A row that outlived so many workers has failed")
     retention_days: float = Field(30.0, gt=0, description="Finished notifications are kept so long")
     housekeeping_seconds: float = Field(2.0, gt=0, description="Pause between expiry and lease checks")
@@ -164,7 +123,7 @@ class DeliverySettings(BaseSettings):
 
 
 class AuthSettings(BaseSettings):
-    """API keys are always on; JWT is on when a secret or a JWKS address is set."""
+    """API keys are always on; JWT is on when a secret or a JWKS address is set. What they did is kept for a time."""
 
     model_config = variables("")
 
@@ -174,6 +133,9 @@ class AuthSettings(BaseSettings):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_leeway_seconds: float = Field(30.0, ge=0)
+    audit_retention_days: float = Field(
+        365.0, ge=0, description="Entries of the audit trail are kept so long; 0: for ever"
+    )
 
 
 class AttachmentSettings(BaseSettings):

@@ -1,15 +1,23 @@
 """The audit trail: who did what to what, when, and how it ended."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from service.access.principal import Principal
-from service.db.database import Database
+from service.db.database import TRANSIENT, Database
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 1_000
+LOOK_SECONDS = 600.0
+BREATH_SECONDS = 0.05
 
 _BEGIN = """
 INSERT INTO audit_entry (at, actor, action, target, details)
@@ -19,6 +27,10 @@ _END = "UPDATE audit_entry SET outcome = $2, details = details || $3::jsonb WHER
 _PAGE = """
 SELECT id, at, actor, action, target, details, outcome FROM audit_entry
 WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+"""
+# Ids are given in the order of time, so what is old is at their beginning.
+_RETIRE = """
+DELETE FROM audit_entry WHERE at < $1 AND id IN (SELECT id FROM audit_entry ORDER BY id LIMIT $2)
 """
 
 
@@ -68,6 +80,42 @@ class Audit:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_PAGE, before, limit)
         return [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+
+
+class AuditRetention:
+    """Removes entries that are older than `days`; 0: none. Runs in every worker; two at once do no harm."""
+
+    def __init__(self, database: Database, days: float) -> None:
+        self._database = database
+        self._days = days
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._days:
+            self._task = asyncio.create_task(self._run(), name="retention of the audit trail")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                while await self._retire() >= BATCH_ROWS:  # noqa: ASYNC110 - a breath between batches
+                    await asyncio.sleep(BREATH_SECONDS)
+            except TRANSIENT as error:
+                log.debug("the retention of the audit trail waits for the database: %s", error)
+            except Exception:
+                log.exception("the retention of the audit trail failed, trying again")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _retire(self) -> int:
+        """Remove old entries; returns how many, at most a batch."""
+        before = datetime.now(UTC) - timedelta(days=self._days)
+        async with self._database.connection() as connection:
+            tag = await connection.execute(_RETIRE, before, BATCH_ROWS)
+        return int(tag.rpartition(" ")[2])
 
 
 def _json(value: dict[str, Any]) -> str:

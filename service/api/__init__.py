@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
+from service import __version__
 from service.api import (
     acknowledge,
     audit,
@@ -49,7 +49,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
     server = deps.settings.server
     app = FastAPI(
         title="Notifications",
-        version=_version(),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url="/openapi.json" if server.docs_enabled else None,
@@ -121,10 +121,3 @@ def _allowed_methods(app: FastAPI) -> Callable[[str], Sequence[str]]:
         return next((methods for pattern, methods in patterns() if pattern.fullmatch(path)), [])
 
     return allowed
-
-
-def _version() -> str:
-    try:
-        return version("notifications-service")
-    except PackageNotFoundError:
-        return "0"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from service.api.asyncapi_plain import plain_page
 
@@ -93,6 +93,9 @@ def add_docs_pages(api: FastAPI, asyncapi_json: Callable[[], str]) -> None:
     async def asyncapi_document() -> Response:
         return Response(await asyncio.to_thread(made), media_type="application/json")
 
+    async def front() -> RedirectResponse:
+        return RedirectResponse("docs")
+
     async def asset(name: Annotated[str, PathParameter()]) -> FileResponse:
         path = ASSETS.get(name)
         if path is None or not path.exists():
@@ -100,6 +103,7 @@ def add_docs_pages(api: FastAPI, asyncapi_json: Callable[[], str]) -> None:
         return FileResponse(path, headers=CACHE)
 
     for address, page in (
+        ("/", front),
         ("/docs", openapi_page),
         ("/docs/asyncapi", asyncapi_page),
         ("/docs/asyncapi.json", asyncapi_document),

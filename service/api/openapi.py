@@ -26,6 +26,8 @@ tickets of the support desk, `devices` to register devices and nothing else, `ma
 Management writes are recorded under `/v1/audit`.
 
 Lists are pages, the newest first: pass `next` as `cursor` until it is null.
+
+The same messages over RabbitMQ and Kafka, and the events: [docs/asyncapi](docs/asyncapi).
 """
 _REF = "#/components/schemas/"
 _NOTIFICATION = ("get_notification", "cancel_notification", "retry_notification")

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -29,6 +30,11 @@ _VERSION = 18
 _SYSTEM_USER = "pgserver"
 _SOCKET_PATH_BYTES = 100  # sun_path ends at 107 on Linux and at 103 on macOS
 _WAIT_SECONDS = 120
+WATCH_SECONDS = 1.0
+RESTART_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before a server that died is started again; the longest ends the row."""
+STEADY_SECONDS = 60.0
+"""A server that lived so long begins the row anew when it dies."""
 _OWN_SETTINGS = MappingProxyType({"listen_addresses": "", "log_checkpoints": "off"})
 
 
@@ -82,6 +88,53 @@ class EmbeddedPostgres:
                 self._run(
                     "pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", str(_WAIT_SECONDS)
                 )
+
+    @contextlib.contextmanager
+    def kept_running(self) -> Iterator[None]:
+        """Start the server again, in a thread, whenever it dies before the block ends. `start` was called."""
+        ending = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(ending,), name="embedded PostgreSQL", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            watch.join()
+
+    def _watch(self, ending: threading.Event) -> None:
+        deaths, started = 0, time.monotonic()
+        while not ending.wait(WATCH_SECONDS):
+            if self._is_alive():
+                continue
+            deaths = 0 if time.monotonic() - started > STEADY_SECONDS else deaths
+            pause = RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)]
+            deaths += 1
+            logger.error("the embedded PostgreSQL has died; starting it again in %g s", pause)
+            if ending.wait(pause):
+                return
+            try:
+                self._start_again()
+            except (EmbeddedPostgresError, OSError) as error:
+                logger.error("the embedded PostgreSQL does not start: %s", error)  # noqa: TRY400 - one line
+            else:
+                logger.info("the embedded PostgreSQL runs again")
+            started = time.monotonic()
+
+    def _start_again(self) -> None:
+        with self._changing():
+            # Another process that uses it may have been first.
+            if not self._is_running():
+                self._launch()
+
+    def _is_alive(self) -> bool:
+        """Whether its leading process lives: cheaper than `_is_running`, which looks at every process."""
+        import psutil  # noqa: PLC0415 - comes with the `embedded` extra
+
+        pid = _lines(self.data / "postmaster.pid")[:1]
+        try:
+            return bool(pid) and psutil.Process(int(pid[0])).cwd() == str(self.data.resolve())
+        except (psutil.Error, OSError, ValueError):
+            return False
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

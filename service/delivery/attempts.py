@@ -95,6 +95,7 @@ class Attempts:
         self._sender = sender
         self._ledger = ledger
         self._limit_seconds = settings.send_timeout_seconds
+        self._throttled_max_hours = settings.throttled_max_hours
         self._calls = TimeLimit(settings.send_timeout_seconds)
         self._metrics = metrics
         self._wording = wording
@@ -166,8 +167,10 @@ class Attempts:
             job,
             outcome,
             delays=self._delays,
+            throttled_max_hours=self._throttled_max_hours,
             deduplicates=self._sender.capabilities.deduplicates,
             random=self._random,
+            now=datetime.now(UTC),
         )
 
 

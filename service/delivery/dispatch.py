@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -330,16 +331,21 @@ class Dispatcher:
         """What an outcome means beyond its own delivery."""
         match outcome:
             case Throttled(scope=Scope.ADDRESS):
-                seconds = throttle_seconds(outcome)
+                seconds = throttle_seconds(job, outcome, datetime.now(UTC))
                 self._pause_address(job.pacing_key, seconds)
             case Throttled():
-                seconds = throttle_seconds(outcome)
+                seconds = throttle_seconds(job, outcome, datetime.now(UTC))
                 log.warning("%s is throttled for %.1f s: %s", self.name, seconds, outcome.reason)
                 self._pause_account(seconds)
             case Halted():
                 await self._states.halt(self.name, outcome.reason)
             case Sent(address=str(moved)):
-                log.warning("%s: %s has moved to %s; update what addresses it", self.name, job.address, moved)
+                log.warning(
+                    "%s: %s has moved to %s; contacts follow, update what else addresses it",
+                    self.name,
+                    job.address,
+                    moved,
+                )
 
     def _watch(self, job: Job, outcome: Outcome, began: float) -> None:
         """Leave a sick provider alone: the whole sender, or one address where each is somebody else's."""

@@ -98,7 +98,8 @@ def load_content(stored: str | bytes) -> Content:
 @dataclass(slots=True)
 class Job:
     """A delivery leased to this process. `lease_ends` and `slot` are on the event loop's clock, seconds;
-    `slot` is the moment pacing planned for it.
+    `slot` is the moment pacing planned for it. `throttled_at` is when the provider began to throttle it, and
+    has done nothing else since.
     """
 
     id: int
@@ -120,6 +121,11 @@ class Job:
     reader: Reader | None = None
     position: int = 0
     escalates: bool = False
+    throttled_at: datetime | None = None
+
+    def throttled_seconds(self, now: datetime) -> float:
+        """For how long it has been throttled."""
+        return 0.0 if self.throttled_at is None else (now - self.throttled_at).total_seconds()
 
     def message(self) -> Message:
         """This delivery as its sender sees it."""

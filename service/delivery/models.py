@@ -75,7 +75,8 @@ class Delivery(SQLModel, table=True):
     it is: recipient, locale, zone, quiet, escalate_after, the places of the chain that are several
     `devices` and, where a request has many readers, the `route` of this one. Devices of one place have
     a row each. At `escalate_at` it is asked whether the next sender's turn has come: for what was sent
-    and not acknowledged, and for what failed at one of several devices.
+    and not acknowledged, and for what failed at one of several devices. Since `throttled_at` its
+    provider has done nothing but throttle it.
     """
 
     __tablename__ = "delivery"
@@ -145,6 +146,7 @@ class Delivery(SQLModel, table=True):
     facts: str | None = Field(default=None, sa_column=Column(JSONB))
     escalate_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     acknowledged_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    throttled_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class FanOut(SQLModel, table=True):

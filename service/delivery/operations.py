@@ -24,7 +24,8 @@ WHERE notification_id = $1 AND status IN ('queued', 'unknown') RETURNING id
 
 # Attempts begin anew: whoever asks for a retry has a reason to expect another outcome.
 _REQUEUE = """
-UPDATE delivery SET status = 'queued', due_at = now(), finished_at = NULL, attempt = 0, lost_leases = 0, behind = false
+UPDATE delivery SET status = 'queued', due_at = now(), finished_at = NULL, attempt = 0, lost_leases = 0,
+    behind = false, throttled_at = NULL
 WHERE id = ANY($1::bigint[]) AND status IN ('failed', 'unknown', 'expired', 'cancelled')
   AND (expires_at IS NULL OR expires_at > now())
 RETURNING id

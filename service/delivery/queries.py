@@ -167,7 +167,7 @@ spaced AS (
         lease_until = now() + $4 * interval '1 second'
     FROM picked p WHERE d.id = p.id
     RETURNING d.id, d.notification_id, d.address, d.priority, d.expires_at, d.hold_unknown, d.spacing, d.pacing_key, d.attempt,
-        d.provider_ids, d.position, d.recipient_id, d.facts, p.slot
+        d.provider_ids, d.position, d.recipient_id, d.facts, d.throttled_at, p.slot
 )
 SELECT t.*, n.request_id, n.content, n.created_at,
     greatest(extract(epoch FROM (SELECT start FROM budget) - now()), 0)::float8 + t.slot * (SELECT every FROM budget)
@@ -237,7 +237,7 @@ CROSS JOIN LATERAL (
 # Writes a batch of verdicts. Only rows still leased to this process ($16) change: whoever lost its
 # lease has nothing to say. In the same commit: the log, the next sender of a fallback chain where
 # one failed for good, or is not wanted, and nobody acknowledged another (where it is one of several devices,
-# housekeeping looks whether it was the last), contacts that lead nowhere any more, waking what waited behind a finished row, and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
+# housekeeping looks whether it was the last), contacts that lead nowhere any more or whose chat has moved, waking what waited behind a finished row, and the events. A verdict of the kind `quiet` moves the delivery's own time, so that it stands in
 # nobody's way meanwhile.
 SETTLE = """
 WITH verdict AS (
@@ -257,6 +257,8 @@ WITH verdict AS (
         error_kind = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_kind ELSE v.kind END,
         error_code = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_code ELSE v.code END,
         error_text = CASE WHEN v.logged IS NULL AND v.status = 'queued' THEN d.error_text ELSE v.reason END,
+        throttled_at = CASE WHEN v.kind = 'throttled' THEN coalesce(d.throttled_at, now())
+            WHEN v.logged IS NULL AND v.status = 'queued' THEN d.throttled_at END,
         provider_ids = string_to_array(v.parts, E'\\x1f'), address = coalesce(v.address, d.address),
         finished_at = CASE WHEN v.status NOT IN ('queued', 'unknown') THEN now() END
     FROM verdict v
@@ -268,6 +270,21 @@ WITH verdict AS (
     FROM settled s
     WHERE s.error_kind = 'gone' AND c.address = s.address AND c.active
         AND c.sender = CASE WHEN s.sender = ANY($19::text[]) THEN split_part(s.sender, ':', 1) ELSE s.sender END
+), moved AS (
+    SELECT DISTINCT d.address AS before, v.address AS after,
+        CASE WHEN d.sender = ANY($19::text[]) THEN split_part(d.sender, ':', 1) ELSE d.sender END AS sender
+    FROM verdict v JOIN delivery d ON d.id = v.id
+    WHERE v.address IS NOT NULL AND v.address <> d.address AND (v.id IN (SELECT id FROM settled)) IS TRUE
+), followed AS (
+    UPDATE contact c SET
+        address = CASE WHEN n.id IS NULL THEN m.after ELSE c.address END,
+        active = c.active AND n.id IS NULL,
+        inactive_at = CASE WHEN n.id IS NULL THEN c.inactive_at ELSE coalesce(c.inactive_at, now()) END,
+        inactive_reason = CASE WHEN n.id IS NULL THEN c.inactive_reason
+            ELSE coalesce(c.inactive_reason, 'it has moved to ' || m.after) END
+    FROM moved m JOIN contact old ON old.address = m.before AND old.sender = m.sender
+    LEFT JOIN contact n ON n.recipient_id = old.recipient_id AND n.sender = m.sender AND n.address = m.after
+    WHERE c.id = old.id AND c.address = m.before
 ), logged AS (
     INSERT INTO delivery_log (delivery_id, at, event, attempt, error_kind, error_code, error_text)
     SELECT v.id, now(), v.logged, v.attempt, v.kind, v.code, v.reason

@@ -1,6 +1,8 @@
 """What an outcome means: a pure function of the job, the outcome, the policy and a random source."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from random import Random
 
 from service.delivery.jobs import Job, Verdict
@@ -8,19 +10,34 @@ from service.senders.base import Gone, Halted, NotSent, Outcome, Refused, Retry,
 
 JITTER = 0.2
 THROTTLE_DEFAULT_SECONDS = 2.0
+THROTTLE_LONGEST_SECONDS = 60.0
+THROTTLE_GROWTH = 0.25
+"""Without a hint the pause is this part of the time for which the delivery has been throttled already."""
 REASON_MAX_CHARS = 1_000
 
 
 def judge(  # noqa: PLR0911 - a verdict for each kind of outcome
-    job: Job, outcome: Outcome, *, delays: Sequence[float], deduplicates: bool, random: Random
+    job: Job,
+    outcome: Outcome,
+    *,
+    delays: Sequence[float],
+    throttled_max_hours: float,
+    deduplicates: bool,
+    random: Random,
+    now: datetime,
 ) -> Verdict:
     """The verdict on one attempt. Throttling and halting use up no attempt; the rest use one."""
     used = job.attempt + 1
     match outcome:
         case Sent(parts=parts, address=address):
             return Verdict("sent", "sent", used, parts, address=address)
+        case Throttled() if job.throttled_seconds(now) >= throttled_max_hours * 3600:
+            reason = (
+                f"throttled for {throttled_max_hours:g} h (DELIVERY_THROTTLED_MAX_HOURS): {outcome.reason}"
+            )
+            return _final("failed", "throttled", replace(outcome, reason=reason), job.attempt)
         case Throttled():
-            return _later(outcome, "throttled", job.attempt, throttle_seconds(outcome))
+            return _later(outcome, "throttled", job.attempt, throttle_seconds(job, outcome, now))
         case Halted():
             return _later(outcome, None, job.attempt, 0.0)
         case Refused():
@@ -38,9 +55,12 @@ def judge(  # noqa: PLR0911 - a verdict for each kind of outcome
             return _later(outcome, "retrying", used, delay, kind)
 
 
-def throttle_seconds(outcome: Throttled) -> float:
-    """How long the bucket pauses."""
-    return THROTTLE_DEFAULT_SECONDS if outcome.retry_after is None else max(0.0, outcome.retry_after)
+def throttle_seconds(job: Job, outcome: Throttled, now: datetime) -> float:
+    """How long the bucket pauses: what the provider says, or longer and longer."""
+    if outcome.retry_after is not None:
+        return max(0.0, outcome.retry_after)
+    grown = job.throttled_seconds(now) * THROTTLE_GROWTH
+    return min(max(THROTTLE_DEFAULT_SECONDS, grown), THROTTLE_LONGEST_SECONDS)
 
 
 def jittered(seconds: float, random: Random) -> float:

@@ -243,4 +243,5 @@ def job_of_row(sender: str, row: asyncpg.Record, now: float, lease_seconds: floa
         reader=reader,
         position=row["position"],
         escalates=escalates,
+        throttled_at=row["throttled_at"],
     )

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import __version__
+from service.broker_settings import KafkaSettings, RabbitSettings
 from service.contract import (
     DomainEvent,
     EventType,
@@ -24,7 +25,6 @@ from service.contract import (
     TicketEvent,
     TicketEventType,
 )
-from service.settings import KafkaSettings, RabbitSettings
 from service.transports.base import Door, EventDoor
 from service.transports.kafka import KafkaTransport
 from service.transports.rabbit import RabbitTransport

@@ -13,17 +13,20 @@ from functools import partial
 from typing import Annotated, Any
 
 from aiokafka import ConsumerRecord
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, Topic
+from faststream.kafka.security import parse_security
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from faststream.types import AsyncFunc
 from pydantic import WithJsonSchema
 
+from service.broker_settings import KafkaSettings
 from service.contract import NotificationEvent, RejectedMessage, TicketEvent
 from service.delivery.events import Channel, OutgoingEvent
-from service.settings import KafkaSettings
 from service.transports.arrivals import Arrival, take, take_events
 from service.transports.base import EVENTS, REJECTED, TICKETS, Door, EventDoor
 from service.transports.supervision import DRAIN_SECONDS, ConnectionLostError, SupervisedTransport
@@ -63,8 +66,9 @@ class KafkaTransport(SupervisedTransport):
             max_request_size=RECORD_MAX_BYTES,
             linger_ms=0,
             graceful_timeout=DRAIN_SECONDS,
+            security=_security(self._settings),
             specification_url=SPECIFICATION_URL,
-            description="Kafka",
+            description="Kafka; with TLS and a login where `KAFKA_SECURITY_PROTOCOL` says so.",
             logger=None,
             apply_types=False,
         )
@@ -160,7 +164,7 @@ class KafkaTransport(SupervisedTransport):
         await asyncio.gather(*confirmations)
 
     async def _open(self) -> str:
-        await _probe(_servers(self._settings))
+        await _probe(self._settings)
         await self.broker.start()
         return await self._check()
 
@@ -228,18 +232,33 @@ def _servers(settings: KafkaSettings) -> list[str]:
     return [server.strip() for server in (settings.bootstrap_servers or "").split(",")]
 
 
-async def _probe(servers: Sequence[str]) -> None:
-    """Raise when no server takes connections; cheaper and quieter than the client's own attempt."""
-    problem: OSError | TimeoutError = OSError("no servers in KAFKA_BOOTSTRAP_SERVERS")
-    for server in servers:
-        host, _, port = server.rpartition(":")
+def _security(settings: KafkaSettings) -> BaseSecurity | None:
+    context, password = settings.tls_context, settings.sasl_password
+    if settings.sasl_username is None or password is None:
+        return None if context is None else BaseSecurity(ssl_context=context)
+    login = settings.sasl_username, password.get_secret_value()
+    match settings.sasl_mechanism:
+        case "SCRAM-SHA-256":
+            return SASLScram256(*login, context)
+        case "SCRAM-SHA-512":
+            return SASLScram512(*login, context)
+    return SASLPlaintext(*login, context)
+
+
+async def _probe(settings: KafkaSettings) -> None:
+    """Raise what is wrong when no server takes us; the client's own attempt says it to its log alone."""
+    problem: Exception = OSError("no servers in KAFKA_BOOTSTRAP_SERVERS")
+    for host, port, _ in collect_hosts(_servers(settings)):
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                _, writer = await asyncio.open_connection(host or server, int(port or 9092))
-        except (OSError, TimeoutError) as error:
+            connection = await create_conn(
+                host,
+                port,
+                request_timeout_ms=PROBE_SECONDS * 1000,
+                **parse_security(_security(settings)),
+            )
+        except (OSError, TimeoutError, KafkaError) as error:
             problem = error
         else:
-            writer.close()
-            await writer.wait_closed()
+            await connection.close()
             return
     raise problem

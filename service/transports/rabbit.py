@@ -20,11 +20,12 @@ from faststream.rabbit import (
     RabbitMessage,
     RabbitQueue,
 )
+from faststream.security import BaseSecurity
 from pydantic import WithJsonSchema
 
+from service.broker_settings import RabbitSettings
 from service.contract import NotificationEvent, RejectedMessage, TicketEvent
 from service.delivery.events import Channel, OutgoingEvent
-from service.settings import RabbitSettings
 from service.transports.amqp_bulk import publish_all
 from service.transports.amqp_leniency import read_odd_properties_as_nothing
 from service.transports.arrivals import Arrival, Bury, take, take_events
@@ -74,9 +75,10 @@ class RabbitTransport(SupervisedTransport):
         broker = RabbitBroker(
             f"{self._settings.url}?heartbeat={HEARTBEAT_SECONDS}",
             timeout=CONNECT_SECONDS,
+            security=_security(self._settings),
             on_close=[self._loss()],
             specification_url=SPECIFICATION_URL,
-            description="RabbitMQ",
+            description="RabbitMQ; with TLS (`amqps`) where `RABBITMQ_TLS` is set.",
             logger=None,
             apply_types=False,
         )
@@ -227,3 +229,8 @@ class RabbitTransport(SupervisedTransport):
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
+
+
+def _security(settings: RabbitSettings) -> BaseSecurity | None:
+    context = settings.tls_context
+    return None if context is None else BaseSecurity(ssl_context=context)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -170,6 +171,15 @@ def describe(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, ConnectionLostError):
         return str(error)
+    # RabbitMQ's client hides what failed behind an error of its own.
+    cause = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the broker's certificate is not trusted: {cause.verify_message}; "
+            "KAFKA_CA_FILE or RABBITMQ_CA_FILE names the authority that signed it"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {(cause.reason or 'it was broken off').replace('_', ' ').lower()}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).splitlines()

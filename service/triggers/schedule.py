@@ -20,7 +20,8 @@ from taskiq.cli.scheduler.run import SchedulerLoop
 from taskiq.receiver import Receiver
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 
-from service.settings import RabbitSettings, TriggerSettings
+from service.broker_settings import RabbitSettings
+from service.settings import TriggerSettings
 from service.triggers.firing import Firing, Upcoming
 
 log = logging.getLogger(__name__)
@@ -242,6 +243,7 @@ def _rabbit_broker(rabbit: RabbitSettings, settings: TriggerSettings, firing: Fi
         task_queues=[Queue(name=name, arguments=lifetime)],
         dead_letter_queue=Queue(name=f"{name}.dead", arguments={"x-max-length": DEAD_KEPT}),
         timeout=settings.send_timeout_seconds,
+        ssl_context=rabbit.tls_context,
     )
     _with_task(broker, firing)
     return broker

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service import __version__
 from tests.api.conftest import BATCH_ITEMS, Call, Get
 
 
@@ -13,6 +14,12 @@ def document(call: Call) -> dict[str, Any]:
     assert answer.status == 200
     loaded: dict[str, Any] = answer.json()
     return loaded
+
+
+def test_the_address_of_the_service_leads_to_the_page(call: Call, document: dict[str, Any]) -> None:
+    answer = call("GET", "/", key=None)
+    assert (answer.status, answer.headers["location"]) == (307, "docs")
+    assert document["info"]["version"] == __version__
 
 
 def test_every_call_documents_what_may_come_back(document: dict[str, Any]) -> None:

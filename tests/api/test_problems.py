@@ -11,7 +11,8 @@ from tests.support.service import API_KEY, Service
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/", "/v1/nope", "/v1/notifications/", "/v1/notifications/no-uuid", "/v1/deliveries/x"]
+    "path",
+    ["/nope", "/v1/", "/v1/nope", "/v1/notifications/", "/v1/notifications/no-uuid", "/v1/deliveries/x"],
 )
 def test_an_address_where_nothing_is(call: Call, path: str) -> None:
     problem_of(call("GET", path), 404, "not_found")

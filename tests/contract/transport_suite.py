@@ -17,10 +17,11 @@ import pytest
 from pydantic import SecretStr
 
 from service.app import App, build
+from service.broker_settings import KafkaSettings, RabbitSettings
 from service.contract import Bounds, FieldProblem
 from service.delivery.events import OutgoingEvent
 from service.delivery.intake import Accepted, Refusal, Submission
-from service.settings import DatabaseSettings, KafkaSettings, RabbitSettings, Settings
+from service.settings import DatabaseSettings, Settings
 from service.transports import Transport, build_transports
 from service.transports import arrivals as arrivals_module
 from service.triggers.rules import TriggerDraft

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -102,3 +103,15 @@ def test_from_a_clone_to_the_first_message(clone: Path, service: Service) -> Non
     assert service.call("GET", f"/v1/notifications/{receipt['id']}").status == 200
     service.terminate()
     wait_blocking(lambda: not _servers(clone), message="no process is left")
+
+
+@pytest.mark.process
+def test_a_port_that_is_taken_ends_the_start_before_anything_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = {"SERVER_PORT": str(port), "DATABASE_DATA_DIR": str(tmp_path / "data")}
+        service = Service(tmp_path, env).start(ready=False)
+        wait_blocking(lambda: not service.running, 30, "it ends")
+    assert f"port {port}: Address already in use; set SERVER_PORT to a free port" in service.logs()
+    assert "Send a message" not in service.logs()
+    assert not (tmp_path / "data").exists()

@@ -103,6 +103,24 @@ async def test_it_starts_after_a_crash_of_the_server_and_with_a_reused_process_i
     second.stop()
 
 
+async def test_a_server_that_does_not_start_again_is_tried_until_it_does(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = EmbeddedPostgres(folder)
+    dsn = server.start()
+    settings = server.data / "postgresql.conf"
+    right = settings.read_text()
+    with caplog.at_level("INFO", "service.db.embedded"), server.kept_running():
+        settings.write_text("no such setting\n")
+        psutil.Process(int((server.data / "postmaster.pid").read_text().split()[0])).kill()
+        wait_blocking(lambda: "does not start" in caplog.text, 30)
+        settings.write_text(right)
+        wait_blocking(lambda: "runs again" in caplog.text, 30)
+        assert await _run(dsn, "SELECT 1")
+    server.stop()
+    assert _servers(folder) == []
+
+
 async def test_a_path_too_long_for_a_socket(folder: Path) -> None:
     deep = EmbeddedPostgres(folder.parent / ("x" * 120))
     try:

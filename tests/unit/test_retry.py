@@ -1,6 +1,7 @@
 """What outcomes mean, and when a provider is left alone."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID
 
@@ -10,11 +11,18 @@ from hypothesis import strategies as st
 
 from service.db.ids import uuid7, uuid7_floor
 from service.delivery.breaker import LONGEST_PAUSE_SECONDS, TRIP_AFTER, Breaker
-from service.delivery.jobs import Content, Job
-from service.delivery.retry import REASON_MAX_CHARS, judge
+from service.delivery.jobs import Content, Job, Verdict
+from service.delivery.retry import (
+    REASON_MAX_CHARS,
+    THROTTLE_DEFAULT_SECONDS,
+    THROTTLE_LONGEST_SECONDS,
+    judge,
+)
 from service.senders.base import Gone, Halted, Outcome, Refused, Retry, Scope, Sent, Throttled, Unknown
 
 DELAYS = (1.0, 5.0, 30.0)
+THROTTLED_HOURS = 2.0
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DAY_ONE = datetime(1970, 1, 2)  # noqa: DTZ001 - hypothesis adds the zone
 DAY_LAST = datetime(2500, 1, 1)  # noqa: DTZ001
 CONTENT = Content("", "body", "plain", (), (), None, {})
@@ -29,10 +37,20 @@ def job(attempt: int = 0, *, hold: bool = False) -> Job:
     )  # fmt: skip
 
 
-def verdict(outcome: Outcome, attempt: int = 0, *, hold: bool = False, deduplicates: bool = False) -> object:
-    found = judge(
-        job(attempt, hold=hold), outcome, delays=DELAYS, deduplicates=deduplicates, random=Random(7)
+def judged(job: Job, outcome: Outcome, *, deduplicates: bool = False, seed: int = 7) -> Verdict:
+    return judge(
+        job,
+        outcome,
+        delays=DELAYS,
+        throttled_max_hours=THROTTLED_HOURS,
+        deduplicates=deduplicates,
+        random=Random(seed),
+        now=NOW,
     )
+
+
+def verdict(outcome: Outcome, attempt: int = 0, *, hold: bool = False, deduplicates: bool = False) -> object:
+    found = judged(job(attempt, hold=hold), outcome, deduplicates=deduplicates)
     return found.status, found.event, found.attempt, found.kind
 
 
@@ -66,20 +84,38 @@ def test_unknown_is_held_only_when_asked_and_only_without_deduplication() -> Non
 
 @given(st.integers(0, 2), st.integers())
 def test_delays_follow_the_schedule_within_a_fifth(attempt: int, seed: int) -> None:
-    found = judge(job(attempt), Retry(reason=""), delays=DELAYS, deduplicates=False, random=Random(seed))
+    found = judged(job(attempt), Retry(reason=""), seed=seed)
     assert DELAYS[attempt] * 0.8 <= found.delay <= DELAYS[attempt] * 1.2
 
 
 @given(st.floats(0, 1e6))
 def test_a_provider_s_own_hint_wins(seconds: float) -> None:
     for outcome in (Retry(reason="", retry_after=seconds), Throttled(reason="", retry_after=seconds)):
-        found = judge(job(), outcome, delays=DELAYS, deduplicates=False, random=Random(0))
+        found = judged(job(), outcome)
         assert found.delay == seconds
+
+
+def throttled(hours: float, attempt: int = 0) -> Job:
+    return replace(job(attempt), throttled_at=NOW - timedelta(hours=hours))
+
+
+def test_what_is_throttled_for_too_long_has_failed_and_says_so() -> None:
+    found = judged(throttled(THROTTLED_HOURS, 2), Throttled(reason="HTTP 502", retry_after=1.0))
+    assert (found.status, found.event, found.attempt, found.kind) == ("failed", "failed", 2, "throttled")
+    assert found.reason == "throttled for 2 h (DELIVERY_THROTTLED_MAX_HOURS): HTTP 502"
+    assert judged(throttled(THROTTLED_HOURS - 0.01), Throttled(reason="HTTP 502")).status == "queued"
+
+
+@given(st.floats(0, THROTTLED_HOURS * 0.99))
+def test_without_a_hint_the_pauses_grow(hours: float) -> None:
+    found = judged(throttled(hours), Throttled(reason="HTTP 502"))
+    assert THROTTLE_DEFAULT_SECONDS <= found.delay <= THROTTLE_LONGEST_SECONDS
+    assert found.delay <= max(THROTTLE_DEFAULT_SECONDS, hours * 3600 / 2)
 
 
 @given(st.text(st.characters(), max_size=3000))
 def test_reasons_fit_the_database(text: str) -> None:
-    found = judge(job(), Refused(reason=text), delays=DELAYS, deduplicates=False, random=Random(0))
+    found = judged(job(), Refused(reason=text))
     assert found.reason is not None
     assert len(found.reason) <= REASON_MAX_CHARS
     assert "\0" not in found.reason

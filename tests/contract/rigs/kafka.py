@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, Producer, TopicPartition
 
-from service.settings import KafkaSettings
+from service.broker_settings import KafkaSettings
 from tests.contract.transport_suite import TransportRig
 from tests.support.brokers import KafkaMock
 

@@ -8,7 +8,7 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 from aiormq import spec
 from pydantic import SecretStr
 
-from service.settings import RabbitSettings
+from service.broker_settings import RabbitSettings
 from tests.contract.transport_suite import TransportRig
 from tests.support.brokers import RabbitNode
 
