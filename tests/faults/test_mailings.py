@@ -86,6 +86,7 @@ async def test_a_mailing_with_pauses_and_a_cancel(
         await _send(services[1 - turn % 2], journal, f"urgent {turn}")
         assert len(await journal.read()) == before + 1, "a paused mailing went on"
         await mailing.call("resume", services[(turn + 1) % 2])
+    telegram.control("POST", "delay", seconds=0.5)  # so that much is left when the word arrives
     await journal.until(count * (rounds + 1) // (rounds + 2))
     asked = time.time()
     stopped = await mailing.call("cancel", services[1])
