@@ -1,5 +1,6 @@
 """The updates of a bot as rows: stored before Telegram hears that they came, taken one by one in each lane."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import orjson
 from service.db.database import Connection
 
 ERROR_MAX_CHARS = 500
+LANE_MAX_CHARS = 64
 PAUSE_SECONDS = (0.2, 1.0, 5.0)
 LOCK_CLASS = 0x626F7400
 """The first half of the advisory locks under which one process at a time works on a lane."""
@@ -74,7 +76,7 @@ class Inbox:
 
     async def store(self, connection: Connection, updates: Sequence[Mapping[str, Any]]) -> set[str]:
         """Keep these updates; the lanes of those that are new."""
-        rows = [(update["update_id"], lane_of(update), orjson.dumps(update)) for update in updates]
+        rows = [(update["update_id"], lane_of(update), json.dumps(update).encode()) for update in updates]
         ids, lanes, bodies = zip(*rows, strict=True)
         fresh = await connection.fetch(_STORE, self._bot, ids, lanes, bodies)
         return {row["lane"] for row in fresh}
@@ -122,9 +124,16 @@ class Inbox:
 
 
 def lane_of(update: Mapping[str, Any]) -> str:
-    """Within what an update keeps its place: a chat, or a topic of one."""
-    held: Any = next((update[name] for name in _HOLDERS if name in update), {})
-    message = held.get("message", held)
-    chat = message.get("chat") or held.get("from") or {}
+    """Within what an update keeps its place: a chat, or a topic of one. Those without a chat share a lane."""
+    held = next((_inside(update, name) for name in _HOLDERS if name in update), {})
+    message = _inside(held, "message") or held
+    chat = _inside(message, "chat") or _inside(held, "from")
     lane = str(chat.get("id", ""))
-    return f"{lane}:{message['message_thread_id']}" if message.get("is_topic_message") else lane
+    if message.get("is_topic_message"):
+        lane += f":{message.get('message_thread_id')}"
+    return lane[:LANE_MAX_CHARS]
+
+
+def _inside(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, Mapping) else {}

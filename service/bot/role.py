@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import orjson
-
 from service.access.links import Links
 from service.audience.linking import set_account
 from service.bot.inbox import Inbox
 from service.bot.polling import Polling
+from service.bot.reading import is_update, read_json
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
 from service.health import PartHealth
@@ -59,13 +58,19 @@ class Webhook:
         return hmac.compare_digest(secret.encode(), self.secret.encode())
 
     async def take(self, body: bytes) -> bool:
-        """Store an update. False: it is none. Raises one of `OUTAGE`: Telegram posts it again."""
+        """Store an update. False: it is no JSON. Raises one of `OUTAGE`: Telegram posts it again.
+
+        JSON that can never be stored would be posted again and again: it is taken, and passed over.
+        """
         try:
-            update = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            update = read_json(body)
+        except ValueError:
             return False
-        if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
-            return False
+        except RecursionError:
+            update = None
+        if not is_update(update):
+            log.error("what Telegram posted is no update, and is passed over")
+            return True
         async with self._database.transaction() as connection:
             lanes = await self._inbox.store(connection, [update])
         self.on_stored(lanes)

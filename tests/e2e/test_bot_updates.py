@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import asyncpg
+import orjson
 import pytest
 from aiogram.types import Message
 from aiohttp import ClientSession
@@ -45,7 +46,7 @@ async def test_a_webhook_takes_what_has_its_secret(database_url: str, tg: FakeTe
                 headers = {HEADER: secret} if secret else {}
                 async with http.post(webhook.url, json=update, headers=headers) as answer:
                     assert answer.status == status
-            for body in (b"", b"{}", b"[]", b'{"update_id": "5"}'):
+            for body in (b"", b"{", b'{"update_id": 5'):
                 async with http.post(webhook.url, data=body, headers={HEADER: webhook.secret}) as answer:
                     assert answer.status == 400
             async with http.post(
@@ -53,6 +54,61 @@ async def test_a_webhook_takes_what_has_its_secret(database_url: str, tg: FakeTe
             ) as answer:
                 assert answer.status == 413
         assert "Your notifications come here" in await bot.sees(BORIS, 3)
+
+
+HALF = orjson.Fragment(rb'"/start \ud83d"')
+"""Half of an emoji, as Telegram writes it."""
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+async def test_half_a_character_holds_up_nobody(database_url: str, tg: FakeTelegram) -> None:
+    tg.person(9, name="Anna", language="en")
+    async with running_bot(database_url, tg) as bot:
+        tg.users[BORIS]["first_name"] = orjson.Fragment(rb'"Boris \ud83d"')
+        tg.person(BORIS).starts()
+        said = tg.chat(BORIS).messages[tg.person(BORIS).says("…")]
+        tg.updates.add("message", BORIS, said | {"text": HALF})
+        tg.person(9).starts()
+        assert "Welcome" in await bot.sees(9, 1)
+        assert "Welcome" in tg.texts(BORIS)[0]
+        assert (await bot.call("GET", f"/v1/recipients/tg-{BORIS}"))["name"] == "Boris \ufffd"
+        await bot.settled()
+        assert await bot.sql("SELECT 1 FROM bot_update WHERE state = 'aside'") == []
+
+
+async def test_a_poll_passes_over_what_can_never_be_read(database_url: str, tg: FakeTelegram) -> None:
+    async with running_bot(database_url, tg) as bot:
+        tg.person(BORIS).starts()
+        said = tg.chat(BORIS).messages[1]
+        lost = tg.updates.add("message", BORIS, said | {"text": orjson.Fragment(DEEP)})
+        tg.updates.pending.append({"update_id": True})
+        tg.person(BORIS).says("/settings")
+        await bot.sees(BORIS, 2)
+        stored = {row["id"] for row in await bot.sql("SELECT id FROM bot_update")}
+        assert stored == {lost - 1, lost + 1}
+        await wait_until(bot.is_ready, deadline=30)
+
+
+async def test_a_webhook_is_not_asked_again_for_what_can_never_be_read(
+    database_url: str, tg: FakeTelegram
+) -> None:
+    async with running_bot(database_url, tg, mode="webhook") as bot:
+        webhook = tg.updates.webhook
+        assert webhook is not None
+        person = orjson.dumps(tg.person(BORIS).user)
+        half = b'{"update_id":6,"message":{"message_id":1,"date":1,"chat":{"id":8,"type":"private"},"from":%s,"text":"\\ud83d"}}'
+        bodies = (
+            *(b"{}", b"[]", b"5", b'{"update_id":"5"}', b'{"update_id":true}', b'{"update_id":-1}'),
+            *(b'{"update_id":%d}' % 2**63, b'{"update_id":9,"x":%s}' % DEEP),
+            *(b'{"update_id":1,"message":"x"}', b'{"update_id":2,"message":{"chat":{"id":"\\u0000"}}}'),
+            *(b'{"update_id":3,"message":{"is_topic_message":true}}', b'{"update_id":4,"message":NaN}'),
+            half % person,
+        )
+        async with ClientSession() as http:
+            for body in bodies:
+                async with http.post(webhook.url, data=body, headers={HEADER: webhook.secret}) as answer:
+                    assert answer.status == 200, body[:80]
+        assert "What would you like" in await bot.sees(BORIS, 1)
 
 
 async def test_a_webhook_is_for_any_number_of_processes(database_url: str, tg: FakeTelegram) -> None:
