@@ -164,6 +164,11 @@ async def _hold(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.execute("SELECT 1", timeout=PING_SECONDS)
 
 
+def unknown_token(reason: str) -> str:
+    """What to do about a 401 or 404 of the Bot API."""
+    return f"the Bot API does not know TG_BOT_TOKEN: {reason}; set it to the token that @BotFather shows, and restart"
+
+
 def _passed_over(update: int) -> int:
     """The offset behind an update that can never be read."""
     log.error("update %d cannot be read, and is passed over", update)
@@ -188,5 +193,7 @@ def _updates(answer: Answer) -> list[dict[str, Any]]:
         if updates or not result:
             return updates
     reason = str(told.get("description") or f"HTTP {answer.status}")
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
+        reason = unknown_token(reason)
     pause = (told.get("parameters") or {}).get("retry_after", 0)
     raise _NoUpdatesError(reason, conflict=answer.status == HTTPStatus.CONFLICT, pause=float(pause))

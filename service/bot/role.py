@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from service.access.links import Links
 from service.audience.linking import set_account
 from service.bot.inbox import Inbox
-from service.bot.polling import Polling
+from service.bot.polling import Polling, unknown_token
 from service.bot.reading import is_update, read_json
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
@@ -224,9 +224,9 @@ class BotRole:
             except (AiogramError, *TRANSIENT) as error:
                 pause = PAUSES_SECONDS[min(attempt, len(PAUSES_SECONDS) - 1)]
                 pause = max(pause, error.retry_after if isinstance(error, TelegramRetryAfter) else 0)
-                if self._health.detail != str(error):
-                    log.warning("the bot cannot begin: %s", error)
-                self._health = PartHealth("degraded", str(error))
+                if self._health.detail != (detail := _told(error)):
+                    log.warning("the bot cannot begin: %s", detail)
+                self._health = PartHealth("degraded", detail)
                 await asyncio.sleep(pause)
         return None
 
@@ -260,6 +260,14 @@ class BotRole:
             return str(error)
         host = urlsplit(url).hostname
         return f"updates go to a webhook at {host}: remove it with deleteWebhook, or set BOT_MODE=webhook"
+
+
+def _told(error: Exception) -> str:
+    from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError  # noqa: PLC0415
+
+    if isinstance(error, TelegramNotFound | TelegramUnauthorizedError):
+        return unknown_token(error.message)
+    return str(error)
 
 
 def bot_id(settings: Settings) -> int:

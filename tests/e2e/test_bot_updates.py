@@ -225,6 +225,23 @@ async def test_updates_wait_while_telegram_is_away_at_the_start(database_url: st
         await bot.sees(BORIS, 1)
 
 
+@pytest.mark.parametrize("method", ["getMe", "getUpdates"])
+@pytest.mark.parametrize("refusal", [(401, "Unauthorized"), (404, "Not Found")])
+async def test_a_wrong_token_is_named_with_its_remedy(
+    database_url: str, tg: FakeTelegram, method: str, refusal: tuple[int, str]
+) -> None:
+    status, description = refusal
+    tg.fault("error", method=method, times=1_000, status=status, description=description)
+    async with running_bot(database_url, tg, ready=False) as bot:
+
+        async def told() -> bool:
+            health = await bot.health()
+            return f"TG_BOT_TOKEN: {description}" in health and "@BotFather" in health
+
+        await wait_until(told, message="health names the setting")
+        assert (await bot.health()).startswith("degraded")
+
+
 async def test_what_waited_long_is_not_answered_twice(database_url: str) -> None:
     """Only what was handled long ago was left behind, whenever it came."""
     database, inbox = Database(database_url), Inbox(1)
