@@ -22,7 +22,7 @@ from service.desk_settings import BotSettings
 from service.senders.base import PROBLEM
 from service.support.desk import Desk
 from service.support.tickets import RATE
-from service.support.values import Answered, Button, Person
+from service.support.values import Answered, Button, Person, Rated
 
 CANCEL = f"{REPORT}:cancel"
 ABOUT = f"{REPORT}:about:"
@@ -100,15 +100,23 @@ class Reporting:
         turn.redraw(query, words.gettext("Nothing was reported."), self._menu(words))
 
     async def rate(self, query: CallbackQuery, turn: Turn) -> None:
-        """Stars for a closed ticket."""
+        """Stars for a closed ticket. Those of one that is open again stay for later."""
         chat = chat_of(query)
+        words = await turn.words(chat, query.from_user)
         _, _, rest = (query.data or "").partition(":")
         ticket, _, stars = rest.partition(":")
-        rated = False
+        rated: Rated = "refused"
         if self._desk is not None and ticket.isdecimal() and stars.isdecimal() and len(ticket + stars) < 19:  # noqa: PLR2004
             rated = await self._desk.tickets.rate(turn.connection, int(ticket), chat, int(stars))
-        words = await turn.words(chat, query.from_user)
-        turn.toast(query, words.gettext("Thank you!") if rated else "")
+        match rated:
+            case "open":
+                again = words.gettext("Request {number} is open: rate it when it is closed.")
+                turn.toast(query, again.format(number=ticket))
+                return
+            case "rated":
+                turn.toast(query, words.gettext("Thank you!"))
+            case "refused":
+                turn.toast(query)
         if query.message is not None:
             turn.replies.append(undress(chat, query.message.message_id))
 

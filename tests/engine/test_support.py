@@ -70,9 +70,9 @@ async def test_three_rounds_with_photo_album_edit_and_reply(bench: DeskBench, tg
     asked = await wait_until(lambda: next((sent for sent in anna.sees() if sent.buttons), None))
     assert asked.buttons[0][0]["callback_data"] == f"rate:{opened.ticket}:5"
     async with bench.database.transaction() as connection:
-        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 4)
-        assert not await bench.desk.tickets.rate(connection, opened.ticket, "7", 1)
-        assert not await bench.desk.tickets.rate(connection, opened.ticket, "8", 1)
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "8", 1) == "refused"
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 4) == "rated"
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 1) == "refused"
     await bench.sees(vera, "★★★★")
     transcript = await wait_until(lambda: next((sent for sent in vera.sees() if sent.upload), None))
     assert "Anna: It does not work at all" in (transcript.upload or "")
