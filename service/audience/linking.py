@@ -28,8 +28,8 @@ DELETE FROM contact_link WHERE id IN (SELECT id FROM contact_link WHERE expires_
 """
 _TAKE_FROM_OTHERS = "DELETE FROM contact WHERE sender = $1 AND address = $2 AND recipient_id <> $3"
 _REPLACE_OTHERS = """
-UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $4
-WHERE recipient_id = $3 AND sender = $1 AND address <> $2 AND active
+UPDATE contact SET active = false, inactive_at = coalesce(inactive_at, now()), inactive_reason = $4
+WHERE recipient_id = $3 AND sender = $1 AND address <> $2 AND inactive_reason IS DISTINCT FROM $4
 """
 _GIVE = """
 INSERT INTO contact (recipient_id, sender, address, position, active)
@@ -69,8 +69,9 @@ ON CONFLICT (sender) DO UPDATE SET name = excluded.name, at = now()
 """
 _ACCOUNT = "SELECT name FROM channel_account WHERE sender = $1"
 
-Used = Literal["linked", "taken", "gone"]
-"""What became of a link: the chat is the recipient's; another chat used it before; there is no such link."""
+Used = Literal["linked", "again", "spent", "taken", "gone"]
+"""What became of a link: the chat is the recipient's; it is so by this link already; it was so, and is not any
+more; another chat used it before; there is no such link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,18 @@ async def make_link(
 
 
 async def use_link(connection: Connection, link_id: int, guest: Guest) -> Used:
-    """The guest followed the link. The chat that used it first may do so again."""
+    """The guest followed the link, which is used once: to follow it again changes nothing."""
     link = await connection.fetchrow(_USE, link_id)
     if link is None or link["sender"] != guest.sender:
         return "gone"
-    if link["used_by"] not in (None, guest.address):
+    if link["used_by"] is None:
+        await connection.execute(_USED, link_id, guest.address)
+        await give(connection, link["recipient_id"], guest)
+        return "linked"
+    if link["used_by"] != guest.address:
         return "taken"
-    await connection.execute(_USED, link_id, guest.address)
-    await give(connection, link["recipient_id"], guest)
-    return "linked"
+    person = await owner(connection, guest.sender, guest.address)
+    return "again" if person is not None and person["id"] == link["recipient_id"] else "spent"
 
 
 async def forget_links(connection: Connection, most: int) -> None:

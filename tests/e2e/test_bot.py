@@ -57,17 +57,47 @@ class TestLinks:
         person = await bot.call("GET", "/v1/recipients/42")
         assert (person["locale"], person["name"]) == ("en", "Ann")
 
-    async def test_a_link_is_for_one_chat_which_may_follow_it_again(
-        self, bot: BotBench, tg: FakeTelegram
-    ) -> None:
+    async def test_a_link_is_used_once(self, bot: BotBench, tg: FakeTelegram) -> None:
         token = await bot.link("42")
         tg.person(ANNA).starts(token)
         await bot.sees(ANNA, 1)
         tg.person(BORIS).starts(token)
         assert "another chat" in await bot.sees(BORIS, 1)
         tg.person(ANNA).starts(token)
-        assert "Готово" in await bot.sees(ANNA, 2)
+        assert "приходят сюда" in await bot.sees(ANNA, 2)
         assert await bot.contacts("42") == [(str(ANNA), True)]
+
+    async def test_a_used_link_takes_nothing_back(self, bot: BotBench, tg: FakeTelegram) -> None:
+        """Neither from the chat that came after, nor from the recipient to whom the chat was given."""
+        token = await bot.link("42")
+        tg.person(ANNA).starts(token)
+        await bot.sees(ANNA, 1)
+        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+        tg.person(BORIS).starts(again["url"].partition("=")[2])
+        await bot.sees(BORIS, 1)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 2)
+        assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
+        tg.person(ANNA).starts(await bot.link("43"))
+        await bot.sees(ANNA, 3)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 4)
+        assert await bot.contacts("43") == [(str(ANNA), True)]
+
+    async def test_a_chat_that_was_replaced_while_it_was_blocked_stays_left(
+        self, bot: BotBench, tg: FakeTelegram
+    ) -> None:
+        token = await bot.link("42")
+        tg.person(ANNA).starts(token)
+        await bot.sees(ANNA, 1)
+        tg.person(ANNA).blocks()
+        await bot.settled()
+        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+        tg.person(BORIS).starts(again["url"].partition("=")[2])
+        await bot.sees(BORIS, 1)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 2)
+        assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
 
     async def test_a_link_to_another_chat_or_recipient_moves_it(
         self, bot: BotBench, tg: FakeTelegram
