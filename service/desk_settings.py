@@ -77,6 +77,9 @@ class BotSettings(BaseSettings):
         40, ge=1, le=100, description="Updates that Telegram posts at the same time"
     )
     link_hours: float = Field(24.0, gt=0, le=8_760, description="How long a link to join is good for")
+    request_days: float = Field(
+        30.0, gt=0, description="Who waits to be let in for so long is forgotten, and may ask again"
+    )
     report_hours: float = Field(24.0, gt=0, description="How long a report may be left unfinished")
     concurrency: int = Field(4, ge=1, le=50, description="Chats whose updates are handled at the same time")
     attempts: int = Field(3, ge=1, le=100, description="After so many failures an update is put aside")

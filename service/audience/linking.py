@@ -62,6 +62,12 @@ INSERT INTO contact_request (sender, address, name, locale, at) VALUES ($1, $2, 
 ON CONFLICT (sender, address) DO UPDATE SET name = excluded.name, locale = excluded.locale
 """
 _REQUESTS = "SELECT id, sender, address, name, locale, at FROM contact_request WHERE id < $1 ORDER BY id DESC LIMIT $2"
+# Their ids follow the time of asking.
+_FORGET_REQUESTS = """
+DELETE FROM contact_request WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM contact_request ORDER BY id LIMIT $2) oldest
+    WHERE at < now() - $1 * interval '1 day')
+"""
 _DECIDE = "DELETE FROM contact_request WHERE id = $1 RETURNING sender, address, name, locale"
 _CALLED = """
 INSERT INTO channel_account (sender, name, at) VALUES ($1, $2, now())
@@ -149,6 +155,11 @@ async def ask(connection: Connection, guest: Guest) -> None:
 async def requests(connection: Connection, before: int | None, limit: int) -> Page:
     """Those who wait, the latest first."""
     return cut(await connection.fetch(_REQUESTS, below(before), limit + 1), limit)
+
+
+async def forget_requests(connection: Connection, days: float, most: int) -> None:
+    """Remove those that nothing was decided about for so long; whoever asked may ask again."""
+    await connection.execute(_FORGET_REQUESTS, days, most)
 
 
 async def decided(connection: Connection, request_id: int) -> Guest | None:

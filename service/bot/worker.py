@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from service.audience.linking import forget_links
+from service.audience.linking import forget_links, forget_requests
 from service.bot.inbox import Inbox, Waiting
 from service.bot.replies import Reply
 from service.bot.reporting import forget_reports
@@ -178,4 +178,5 @@ class Worker:
                 most=FORGET_ROWS,
             )
             await forget_reports(connection, self._settings.report_hours, FORGET_ROWS)
+            await forget_requests(connection, self._settings.request_days, FORGET_ROWS)
             await forget_links(connection, FORGET_ROWS)

@@ -178,6 +178,31 @@ class TestJoining:
             assert (await bot.call("GET", "/v1/contact-requests"))["items"] == []
             await bot.call("POST", f"/v1/contact-requests/{anna['id']}/approve", status=404)
 
+    async def test_who_waits_too_long_to_be_let_in_is_forgotten(
+        self, database_url: str, tg: FakeTelegram
+    ) -> None:
+        connection = await asyncpg.connect(database_url)
+        for address, hours in (("7", 37), ("8", 35)):
+            await connection.execute(
+                """INSERT INTO contact_request (sender, address, name, at)
+                VALUES ('TG', $1, 'Somebody', now() - $2 * interval '1 hour')""",
+                address, hours,
+            )  # fmt: skip
+        await connection.close()
+        async with running_bot(database_url, tg, start="approval", request_days=1.5) as bot:
+
+            async def waiting() -> list[str]:
+                listed = (await bot.call("GET", "/v1/contact-requests"))["items"]
+                return [request["address"] for request in listed]
+
+            async def forgotten() -> bool:
+                return await waiting() == [str(BORIS)]
+
+            await wait_until(forgotten, message="the older one is forgotten")
+            tg.person(ANNA).starts()
+            await bot.sees(ANNA, 1)
+            assert await waiting() == [str(ANNA), str(BORIS)]
+
     async def test_blocking_and_unblocking(self, bot: BotBench, tg: FakeTelegram) -> None:
         tg.person(ANNA).starts(await bot.link("42"))
         await bot.sees(ANNA, 1)
