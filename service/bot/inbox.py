@@ -37,10 +37,13 @@ _LANES = """
 SELECT DISTINCT lane FROM (
     SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' ORDER BY lane, id LIMIT 1000) w
 """
+# Whoever takes replies has them for as long as they were left behind before.
 _UNSAID = """
-SELECT id, replies FROM bot_update
-WHERE replies IS NOT NULL AND bot = $1 AND due_at < now() - $2 * interval '1 second'
-ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED
+UPDATE bot_update SET due_at = now() WHERE (bot, id) = (
+    SELECT bot, id FROM bot_update
+    WHERE replies IS NOT NULL AND bot = $1 AND due_at < now() - $2 * interval '1 second'
+    ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, replies
 """
 _SAID = "UPDATE bot_update SET replies = NULL WHERE bot = $1 AND id = $2"
 _FORGET = """
@@ -105,10 +108,10 @@ class Inbox:
         """Its replies have left, or nobody takes them."""
         await connection.execute(_SAID, self._bot, update_id)
 
-    async def unsaid(self, connection: Connection, older_than_seconds: float) -> list[tuple[int, list[Any]]]:
-        """Replies that were left behind, for the rest of the transaction."""
-        rows = await connection.fetch(_UNSAID, self._bot, older_than_seconds)
-        return [(row["id"], orjson.loads(row["replies"])) for row in rows]
+    async def unsaid(self, connection: Connection, seconds: float) -> tuple[int, list[Any]] | None:
+        """An update whose replies were left behind so long ago, and they: nobody else takes them for as long."""
+        row = await connection.fetchrow(_UNSAID, self._bot, seconds)
+        return None if row is None else (row["id"], orjson.loads(row["replies"]))
 
     async def lanes(self, connection: Connection) -> Collection[str]:
         """Those in which something waits, or many of them."""

@@ -370,6 +370,25 @@ class TestUpdates:
         await wait_until(lambda: _row(bot), message="the reply is noted as said")
         assert len(tg.texts(BORIS)) == 1
 
+    async def test_a_reply_that_does_not_leave_holds_up_no_other(
+        self, bot: BotBench, tg: FakeTelegram
+    ) -> None:
+        """Neither the replies to others, nor a row of the table."""
+        tg.fault("error", times=3, status=502, method="sendMessage", chat=ANNA)
+        tg.fault("error", times=3, status=502, method="sendMessage", chat=BORIS)
+        tg.person(ANNA).says("/settings")
+        await bot.settled()
+        tg.person(BORIS).says("/settings")
+        await wait_until(lambda: not any(fault.times for fault in tg.faults), message="nothing leaves")
+        await bot.settled()
+        tg.fault("error", times=1, status=502, method="sendMessage", chat=ANNA, seconds=1.0)
+        tg.fault("error", times=100, status=502, method="sendMessage", chat=ANNA)
+        await bot.sql("UPDATE bot_update SET due_at = due_at - interval '2 minutes'")
+        await wait_until(lambda: not tg.faults[2].times, message="the first one is under way")
+        assert len(await bot.sql("SELECT 1 FROM bot_update FOR UPDATE NOWAIT")) == 2
+        assert "/start" in await bot.sees(BORIS, 1)
+        assert tg.texts(ANNA) == []
+
     async def test_what_is_old_is_removed(self, database_url: str, tg: FakeTelegram) -> None:
         connection = await asyncpg.connect(database_url)
         for number, (state, days) in enumerate((("done", 2), ("done", 4), ("aside", 4), ("aside", 40))):
