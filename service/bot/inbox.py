@@ -1,7 +1,7 @@
 """The updates of a bot as rows: stored before Telegram hears that they came, taken one by one in each lane."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,15 @@ UPDATE bot_update SET attempts = attempts + 1, error = $3, due_at = now() + $4 *
     state = CASE WHEN attempts + 1 >= $5 THEN 'aside' ELSE 'waiting' END
 WHERE bot = $1 AND id = $2 AND state = 'waiting' RETURNING state
 """
+# From one lane to the next by the index, however much waits in each.
 _LANES = """
-SELECT DISTINCT lane FROM (
-    SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' ORDER BY lane, id LIMIT 1000) w
+WITH RECURSIVE lanes AS (
+    SELECT (SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' AND lane >= $2 ORDER BY lane LIMIT 1) AS lane
+    UNION ALL
+    SELECT (SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' AND lane > l.lane ORDER BY lane LIMIT 1)
+    FROM lanes l WHERE l.lane IS NOT NULL
+)
+SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT $3
 """
 # Whoever takes replies has them for as long as they were left behind before.
 _UNSAID = """
@@ -113,9 +119,9 @@ class Inbox:
         row = await connection.fetchrow(_UNSAID, self._bot, seconds)
         return None if row is None else (row["id"], orjson.loads(row["replies"]))
 
-    async def lanes(self, connection: Connection) -> Collection[str]:
-        """Those in which something waits, or many of them."""
-        return {row["lane"] for row in await connection.fetch(_LANES, self._bot)}
+    async def lanes(self, connection: Connection, start: str, most: int) -> list[str]:
+        """Those in which something waits, from that one on, in their order."""
+        return [row["lane"] for row in await connection.fetch(_LANES, self._bot, start, most)]
 
     async def aside(self, connection: Connection) -> int:
         """How many of the last hour were put aside, counted up to a thousand."""

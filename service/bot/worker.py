@@ -17,6 +17,7 @@ from service.desk_settings import BotSettings
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+LOOK_LANES = 1_000
 FORGET_EVERY_SECONDS = 60.0
 FORGET_ROWS = 1_000
 OUTAGE_PAUSE_SECONDS = 1.0
@@ -149,12 +150,14 @@ class Worker:
     async def _look(self) -> None:
         """What was missed, left behind, or may be forgotten."""
         loop = asyncio.get_running_loop()
-        forget_at = loop.time()
+        forget_at, start = loop.time(), ""
         while True:
             try:
                 async with self._database.connection() as connection:
-                    self.wake(await self._inbox.lanes(connection))
+                    lanes = await self._inbox.lanes(connection, start, LOOK_LANES)
                     self.aside = await self._inbox.aside(connection)
+                self.wake(lanes)
+                start = lanes[-1] if len(lanes) == LOOK_LANES else ""
                 if loop.time() >= forget_at:
                     forget_at = loop.time() + FORGET_EVERY_SECONDS
                     await self._forget()

@@ -262,6 +262,40 @@ async def test_what_waited_long_is_not_answered_twice(database_url: str) -> None
         await database.close()
 
 
+async def test_a_flooded_chat_hides_no_other(database_url: str) -> None:
+    database, inbox = Database(database_url), Inbox(1)
+    await database.open()
+    try:
+        async with database.transaction() as connection:
+            flood = [{"update_id": n, "message": {"chat": {"id": 7}}} for n in range(2_000)]
+            others = [{"update_id": 2_000 + n, "message": {"chat": {"id": 8 + n}}} for n in range(2)]
+            await inbox.store(connection, [*flood, *others, {"update_id": 3_000}])
+            assert await inbox.lanes(connection, "", 10) == ["", "7", "8", "9"]
+            assert await inbox.lanes(connection, "", 3) == ["", "7", "8"]
+            assert await inbox.lanes(connection, "8", 3) == ["8", "9"]
+    finally:
+        await database.close()
+
+
+async def test_what_waits_behind_a_flood_is_found(database_url: str, tg: FakeTelegram) -> None:
+    """As after a process ended that had stored them."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        """INSERT INTO bot_update (bot, id, lane, state, body, attempts, due_at, at)
+        SELECT 123456, n, CASE WHEN n <= 1100 THEN '1' ELSE n::text END, 'waiting', '{"update_id":1}', 0,
+            CASE WHEN n <= 1100 THEN now() + interval '1 hour' ELSE now() END, now()
+        FROM generate_series(1, 1150) n"""
+    )
+    await connection.close()
+    async with running_bot(database_url, tg) as bot:
+
+        async def handled() -> bool:
+            (row,) = await bot.sql("SELECT count(*) AS rows FROM bot_update WHERE state = 'waiting'")
+            return bool(row["rows"] == 1_100)
+
+        await wait_until(handled, message="all but the flood is handled")
+
+
 async def test_a_database_that_goes_away_at_the_start_is_waited_for(
     database_url: str, tg: FakeTelegram
 ) -> None:
