@@ -199,3 +199,5 @@ DELETE FROM ticket WHERE id IN (
     SELECT id FROM ticket WHERE status = 'closed' AND closed_at < now() - $1 * interval '1 day' ORDER BY closed_at LIMIT $2)
 """
 IDLE = "SELECT id FROM ticket WHERE idle_at <= now() ORDER BY idle_at LIMIT 200"
+IS_IDLE = "SELECT idle_at <= now() FROM ticket WHERE id = $1"
+WARN = "UPDATE ticket SET warned = true, idle_at = now() + $2 * interval '1 hour' WHERE id = $1"

@@ -243,6 +243,50 @@ async def test_silence_is_warned_of_and_then_closes(database_url: str, tg: FakeT
         await bench.sees(vera, "No, it is not")
 
 
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse();
+"""
+
+
+async def test_a_ticket_that_fails_holds_up_nobody_s_silence(bench: DeskBench, tg: FakeTelegram) -> None:
+    anna, boris = tg.person(7, name="Anna"), tg.person(8, name="Boris")
+    bad = (await bench.opens(anna)).ticket
+    await bench.opens(boris)
+    pool = bench.database.pool
+    await pool.execute(REFUSE.format(table="ticket", condition=f"NEW.id = {bad} AND NEW.warned"))
+    await pool.execute(
+        "UPDATE ticket SET idle_at = now() - CASE id WHEN $1 THEN interval '2 hours' ELSE interval '1 hour' END",
+        bad,
+    )
+    await bench.sees(boris, "Do you still need help?")
+    assert not any("Do you still" in text for text in anna.reads())
+
+
+async def test_a_ticket_that_fails_holds_up_nobody_s_outcome(bench: DeskBench, tg: FakeTelegram) -> None:
+    people = tg.person(7, name="Anna"), tg.person(8, name="Boris")
+    tickets = [(await bench.opens(person)).ticket for person in people]
+    veras = [tg.person(20).at(DESK, await bench.topic(ticket)) for ticket in tickets]
+    pool = bench.database.pool
+    await pool.execute(
+        REFUSE.format(
+            table="ticket_message", condition=f"NEW.ticket_id = {tickets[0]} AND NEW.state = 'failed'"
+        )
+    )
+    await bench.desk.clock.close()
+    for person, vera in zip(people, veras, strict=True):
+        tg.chat(person.chat).blocked = True
+        await bench.wrote(vera, vera.says("Are you there?"), VERA)
+
+    async def ended() -> bool:
+        return await pool.fetchval("SELECT count(*) FROM delivery WHERE status = 'failed'") == len(people)
+
+    await wait_until(ended, message="neither could be delivered")
+    bench.desk.clock.start()
+    await bench.sees(veras[1], "has blocked the bot")
+    assert not any("has blocked" in text for text in veras[0].reads())
+
+
 async def test_who_is_banned_is_not_heard(bench: DeskBench, tg: FakeTelegram) -> None:
     anna = tg.person(7, name="Anna")
     opened = await bench.opens(anna)
