@@ -125,14 +125,15 @@ class Reporting:
         if self._desk is None:
             await self._hint(message, turn)
             return
-        chat = chat_of(message)
+        conversation, written = self._desk.conversation, incoming(message)
         found = await _answered_by(turn.connection, message)
-        if found is not None:
+        # Every part of an album answers what the album answers.
+        if found is not None and not await conversation.has_part_of(turn.connection, written):
             await self._open(message, turn, *found)
             return
-        wrote = await self._desk.conversation.person_wrote(turn.connection, incoming(message))
+        wrote = await conversation.person_wrote(turn.connection, written)
         if wrote == "banned":
-            await self._refuse(chat, message.from_user, turn)
+            await self._refuse(written.chat, message.from_user, turn)
         elif wrote == "no_ticket":
             await self._described(message, turn)
 

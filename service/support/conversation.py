@@ -48,6 +48,14 @@ class Conversation:
         await self._relay(connection, ticket, written, part_of(written), origin="person", toward="desk")
         return "relayed"
 
+    async def has_part_of(self, connection: Connection, written: Incoming) -> bool:
+        """Whether an earlier part of that album is in the ticket that the person has open."""
+        return written.album is not None and bool(
+            await connection.fetchval(
+                queries.HAS_PART_OF, self._messages.steps.sender, written.chat, written.album
+            )
+        )
+
     async def person_edited(self, connection: Connection, written: Incoming) -> bool:
         """The desk gets the new form. False: the person is banned, that message is of no ticket, or unchanged."""
         if await self._tickets.is_banned(connection, written.chat):

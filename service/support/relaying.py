@@ -28,22 +28,25 @@ TOPIC_NAME_CHARS = 128
 _NOTHING = Suppressed("nothing_to_do", "what it is about is not there any more")
 _LATER = Throttled(reason="what it follows is not settled yet", retry_after=FOLLOWS_SECONDS)
 
-# The copy of a part at the other side, whether or not it is noted there already.
+# The copy of a part at the other side, whether or not it is noted there already; none where copies were skipped.
 _COPY = """
-SELECT coalesce(c.id, CASE WHEN d.status = 'sent' THEN d.provider_ids[$2::int + 1]::bigint END) AS id, m.state
+SELECT coalesce(c.id, CASE WHEN d.status = 'sent' AND cardinality(d.provider_ids) = jsonb_array_length(m.parts)
+    THEN d.provider_ids[$2::int + 1]::bigint END) AS id, m.state
 FROM ticket_message m
 LEFT JOIN relayed_message c ON c.message_id = m.id AND c.part = $2 AND c.chat = $3
 LEFT JOIN delivery d ON d.id = m.delivery_id
 WHERE m.id = $1
 """
-# What is answered, seen from the other chat; only within the same ticket.
+# What is answered, seen from the other chat; only within the same ticket. The first part stands for an unknown one.
 _ANSWERED = """
-SELECT m.id, r.part FROM relayed_message r JOIN ticket_message m ON m.id = r.message_id
+SELECT m.id, greatest(r.part, 0) AS part FROM relayed_message r JOIN ticket_message m ON m.id = r.message_id
 WHERE r.chat = $1 AND r.id = $2 AND m.ticket_id = $3
 """
 # Copies that have left and are not noted yet: a quick answer may be to one of them.
 _FRESH = """
-SELECT m.id, array_position(d.provider_ids, $3::text) - 1 AS part, d.status <> 'sent' AS under_way
+SELECT m.id, d.status <> 'sent' AS under_way, CASE
+    WHEN cardinality(d.provider_ids) = jsonb_array_length(m.parts) THEN array_position(d.provider_ids, $3::text) - 1
+    WHEN $3 = ANY(d.provider_ids) THEN 0 END AS part
 FROM ticket_message m JOIN delivery d ON d.id = m.delivery_id
 WHERE m.ticket_id = $1 AND m.toward <> $2 AND m.state = 'sending' AND d.status IN ('sending', 'sent')
 """

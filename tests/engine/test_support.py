@@ -6,6 +6,7 @@ import pytest
 
 from service.support.transcript import transcript
 from tests.fakes.telegram import FakeTelegram
+from tests.fakes.telegram_world import Accepted
 from tests.support.desks import DESK, OLEG, VERA, DeskBench, desk_bench
 from tests.support.waiting import wait_until
 
@@ -81,6 +82,35 @@ async def test_three_rounds_with_photo_album_edit_and_reply(bench: DeskBench, tg
     assert not tg.refused
     await wait_until(lambda: "rated" in bench.events.of_tickets())
     assert bench.events.of_tickets()[:3] == ["opened", "message", "message"]
+
+
+async def test_a_part_of_an_album_that_was_not_copied_moves_no_other(
+    bench: DeskBench, tg: FakeTelegram
+) -> None:
+    """Telegram skips what was deleted, and names the copies that it made and no others."""
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    vera = tg.person(20, name="Vera").at(DESK, await bench.topic(opened.ticket))
+    parts = anna.album("photo", "photo", "photo", caption="look")
+    for part in parts:
+        await bench.wrote(anna, part)
+    lost = tg.chat(7).messages[parts[0]]
+    anna.deletes(parts[0])
+
+    def copied() -> list[Accepted]:
+        return [sent for sent in vera.sees() if sent.kind == "photo"]
+
+    await wait_until(lambda: len(copied()) == 2, message="the others are at the desk")
+    for part, words in ((parts[1], "the second"), (parts[2], "the third")):
+        anna.edits(part, words)
+        await bench.edited(anna, part)
+    tg.chat(7).messages[parts[0]] = lost
+    assert await bench.wrote(vera, vera.says("I see", reply_to=copied()[1].message_id), VERA) == "relayed"
+    got = await bench.sees(anna, "I see")
+    assert got.reply_to == parts[0], "the album, as nobody knows which of its parts"
+    await bench.wrote(anna, anna.says("the end"))
+    await bench.sees(vera, "the end")
+    assert [(sent.text, sent.copied) for sent in copied()] == [("", (7, parts[1])), ("", (7, parts[2]))]
 
 
 async def test_two_claim_at_once_and_one_wins(bench: DeskBench, tg: FakeTelegram) -> None:
