@@ -46,7 +46,7 @@ class SupportSettings(BaseSettings):
     @field_validator("specialists", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return _names(value) if isinstance(value, str) else value
 
 
 Titles = dict[str, dict[str, str]]
@@ -112,9 +112,14 @@ class BotSettings(BaseSettings):
                 return json.loads(value)
             except ValueError:
                 raise ValueError('is no JSON; accepted: news,orders or {"news": {"en": "News"}}') from None
-        return {name.strip(): {} for name in value.split(",") if name.strip()}
+        return {name: {} for name in _names(value)}
 
     @field_validator("problem_categories", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return _names(value) if isinstance(value, str) else value
+
+
+def _names(value: str) -> list[str]:
+    """Those in `a, b,`."""
+    return [name for part in value.split(",") if (name := part.strip())]

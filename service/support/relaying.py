@@ -14,7 +14,7 @@ from service.desk_settings import SupportSettings
 from service.senders.base import Message, NotSent, Retry, Throttled
 from service.senders.relay import Action, Copy, Edit, File, Relay, Say, Thread
 from service.support import queries
-from service.support.card import Cards
+from service.support.card import OPERATORS_SHOWN, Cards
 from service.support.steps import SOURCE, desk_address
 from service.support.transcript import transcript
 from service.support.values import Operator
@@ -172,7 +172,7 @@ class Relaying:
             queries.RECENT, ticket["sender"], ticket["chat"], SOURCE, self._settings.card_deliveries
         )
         banned = await connection.fetchval(queries.IS_BANNED, ticket["sender"], ticket["chat"])
-        offered = await connection.fetch(queries.OPERATORS, 20) if picking else None
+        offered = await connection.fetch(queries.OPERATORS, OPERATORS_SHOWN) if picking else None
         card = self._cards.card(
             ticket,
             operator=operator,

@@ -222,10 +222,6 @@ class Tickets:
         await self.show_card(connection, ticket, picking=picking)
         return True
 
-    async def operators(self, connection: Connection, limit: int = 20) -> list[Operator]:
-        """Who has acted at the desk, the latest first."""
-        return [Operator(row["id"], row["name"]) for row in await connection.fetch(queries.OPERATORS, limit)]
-
     async def operator(self, connection: Connection, operator_id: str) -> Operator | None:
         name = await connection.fetchval(queries.OPERATOR, operator_id)
         return None if name is None else Operator(operator_id, name)
