@@ -177,23 +177,33 @@ def _passed_over(update: int) -> int:
 
 def _updates(answer: Answer) -> list[dict[str, Any]]:
     """Those of an answer, in order. Raises `_NoUpdatesError`."""
+    told = _told(answer)
+    result = told.get("result")
+    if told.get("ok") is not True or not isinstance(result, list):
+        raise _refusal(answer.status, told)
+    updates = list(filter(is_update, result))
+    if len(updates) < len(result):
+        log.error("%d of Telegram's updates have no id, and are passed over", len(result) - len(updates))
+        if not updates:
+            raise _NoUpdatesError("Telegram's updates have no id")
+    return updates
+
+
+def _told(answer: Answer) -> Mapping[str, Any]:
     try:
-        told: Any = read_json(answer.body)
+        told = read_json(answer.body)
     except (ValueError, RecursionError):
         told = None
-    if not isinstance(told, Mapping):
-        first = _FIRST.match(answer.body)
-        reason = f"HTTP {answer.status} without the Bot API's answer; is TG_API_URL right?"
-        raise _NoUpdatesError(reason, unread=int(first[1]) if first else None)
-    result = told.get("result")
-    if told.get("ok") is True and isinstance(result, list):
-        updates = list(filter(is_update, result))
-        if len(updates) < len(result):
-            log.error("%d of Telegram's updates have no id, and are passed over", len(result) - len(updates))
-        if updates or not result:
-            return updates
-    reason = str(told.get("description") or f"HTTP {answer.status}")
-    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
+    if isinstance(told, Mapping):
+        return told
+    first = _FIRST.match(answer.body)
+    reason = f"HTTP {answer.status} without the Bot API's answer; is TG_API_URL right?"
+    raise _NoUpdatesError(reason, unread=int(first[1]) if first else None)
+
+
+def _refusal(status: int, told: Mapping[str, Any]) -> _NoUpdatesError:
+    reason = str(told.get("description") or f"HTTP {status}")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
         reason = unknown_token(reason)
     pause = (told.get("parameters") or {}).get("retry_after", 0)
-    raise _NoUpdatesError(reason, conflict=answer.status == HTTPStatus.CONFLICT, pause=float(pause))
+    return _NoUpdatesError(reason, conflict=status == HTTPStatus.CONFLICT, pause=float(pause))

@@ -99,18 +99,9 @@ class Relaying:
         row = await connection.fetchrow(queries.MESSAGE, message_id)
         if row is None:
             return _NOTHING
-        chat = other_chat(ticket, row["toward"])
-        answers = None
-        if row["reply_to"] is not None:
-            found = await self._answers(connection, job, ticket, row, chat)
-            if isinstance(found, Throttled):
-                return found
-            answers = found
-        if answers is None and row["toward"] == "desk" and ticket["thread"] is None:
-            card = await self._card_message(connection, ticket)
-            if isinstance(card, Throttled):
-                return card
-            answers = card
+        answers = await self._reply_to(connection, job, ticket, row)
+        if isinstance(answers, Throttled):
+            return answers
         parts = orjson.loads(row["parts"])
         if row["chat"] is None or (parts[0].get("cut") and parts[0]["kind"] == "text"):
             rows = orjson.loads(row["buttons"] or "[]")
@@ -124,8 +115,17 @@ class Relaying:
             reply_to=answers,
         )
 
+    async def _reply_to(
+        self, connection: Connection, job: Job, ticket: Any, row: Any
+    ) -> int | Throttled | None:
+        """What it is shown as an answer to: a message of the conversation, or the card where there is no topic."""
+        answers = None if row["reply_to"] is None else await self._answers(connection, job, ticket, row)
+        if answers is None and row["toward"] == "desk" and ticket["thread"] is None:
+            return await self._card_message(connection, ticket)
+        return answers
+
     async def _answers(
-        self, connection: Connection, job: Job, ticket: Any, row: Any, chat: str
+        self, connection: Connection, job: Job, ticket: Any, row: Any
     ) -> int | Throttled | None:
         """The message at the other side that stands for the one that is answered."""
         found = await connection.fetchrow(_ANSWERED, row["chat"], row["reply_to"], ticket["id"])
@@ -135,6 +135,7 @@ class Relaying:
             young = datetime.now(UTC) - job.created_at < timedelta(seconds=FRESH_SECONDS)
             if found is None:
                 return _LATER if young and any(copy["under_way"] for copy in fresh) else None
+        chat = other_chat(ticket, row["toward"])
         copy = await connection.fetchrow(_COPY, found["id"], found["part"], chat)
         if copy["id"] is None and copy["state"] == "sending" and found["id"] < row["id"]:
             return _LATER
