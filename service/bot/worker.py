@@ -142,10 +142,10 @@ class Worker:
 
     async def _after(self, update: Waiting, turn: Turn) -> None:
         """It is committed. A process that ends here leaves the replies to `_catch_up`."""
-        if turn.replies:
-            await self._say(update.id, turn.replies)
         for recipient_id in turn.changed:
             await self._respect(recipient_id)
+        if turn.replies:
+            await self._say(update.id, turn.replies)
 
     async def _look(self) -> None:
         """What was missed, left behind, or may be forgotten."""
