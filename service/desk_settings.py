@@ -46,7 +46,7 @@ class SupportSettings(BaseSettings):
     @field_validator("specialists", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return _names(value) if isinstance(value, str) else value
 
 
 Titles = dict[str, dict[str, str]]
@@ -77,6 +77,9 @@ class BotSettings(BaseSettings):
         40, ge=1, le=100, description="Updates that Telegram posts at the same time"
     )
     link_hours: float = Field(24.0, gt=0, le=8_760, description="How long a link to join is good for")
+    request_days: float = Field(
+        30.0, gt=0, description="Who waits to be let in for so long is forgotten, and may ask again"
+    )
     report_hours: float = Field(24.0, gt=0, description="How long a report may be left unfinished")
     concurrency: int = Field(4, ge=1, le=50, description="Chats whose updates are handled at the same time")
     attempts: int = Field(3, ge=1, le=100, description="After so many failures an update is put aside")
@@ -109,9 +112,14 @@ class BotSettings(BaseSettings):
                 return json.loads(value)
             except ValueError:
                 raise ValueError('is no JSON; accepted: news,orders or {"news": {"en": "News"}}') from None
-        return {name.strip(): {} for name in value.split(",") if name.strip()}
+        return {name: {} for name in _names(value)}
 
     @field_validator("problem_categories", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return _names(value) if isinstance(value, str) else value
+
+
+def _names(value: str) -> list[str]:
+    """Those in `a, b,`."""
+    return [name for part in value.split(",") if (name := part.strip())]

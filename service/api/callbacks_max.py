@@ -48,10 +48,9 @@ async def _started(deps: ApiDeps, sender: str, user: int, chat: int, payload: ob
     link = _link(deps, payload)
     async with deps.database.transaction() as connection:
         await revive(connection, sender, *_addresses(user, chat))
-        if link is not None and await use_link(connection, link, Guest(sender, str(user))) != "linked":
-            log.info(
-                "%s: a person started the bot with a link of another chat, or of nobody any more", sender
-            )
+        used = "linked" if link is None else await use_link(connection, link, Guest(sender, str(user)))
+        if used not in ("linked", "again"):
+            log.info("%s: a person started the bot with a link that was used, or is of nobody", sender)
 
 
 def _link(deps: ApiDeps, payload: object) -> int | None:

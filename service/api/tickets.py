@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import orjson
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from service.access.principal import Principal
 from service.api.deps import ApiDeps, Deps, Specialist, supporting
@@ -25,19 +26,40 @@ from service.api.ticket_views import (
 )
 from service.contract import Address, UtcDatetime
 from service.errors import InvalidRequest, NotFound, SupportOff, TicketClosed
+from service.senders.markup import utf16_length
 from service.support.desk import Desk
 from service.support.listing import Row, TicketFilter
 from service.support.values import Operator
 
 _BIGGEST_ID = 2**53 - 1
-TEXT_MAX_CHARS = 4_096
+TEXT_MAX_UNITS = 4_096
+"""What one message of Telegram holds."""
 MESSAGES_SHOWN = 100
 STATISTICS_DAYS = 30
 STATISTICS_MAX_DAYS = 366
 
 TicketId = Annotated[int, Path(ge=0, le=_BIGGEST_ID)]
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Line = Annotated[str, Field(min_length=1, max_length=TEXT_MAX_CHARS, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
+
+
+def _in_one_message(text: str) -> str:
+    units = utf16_length(text)
+    if units > TEXT_MAX_UNITS:
+        problem = "has {units} units of UTF-16; accepted: at most {most}, of which an emoji takes two or more"
+        raise PydanticCustomError("too_many_units", problem, {"units": units, "most": TEXT_MAX_UNITS})
+    return text
+
+
+Text = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=TEXT_MAX_UNITS,
+        pattern=r"^[^\x00]*[^\x00\s][^\x00]*$",
+        description=f"At most {TEXT_MAX_UNITS} units of UTF-16: an emoji takes two or more",
+    ),
+    AfterValidator(_in_one_message),
+]
 
 router = APIRouter(prefix="/tickets", tags=["tickets"])
 
@@ -74,7 +96,7 @@ class ReplyRequest(BaseModel):
         },
     )
 
-    text: Line
+    text: Text
     operator: OperatorRequest | None = None
 
 

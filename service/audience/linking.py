@@ -28,8 +28,8 @@ DELETE FROM contact_link WHERE id IN (SELECT id FROM contact_link WHERE expires_
 """
 _TAKE_FROM_OTHERS = "DELETE FROM contact WHERE sender = $1 AND address = $2 AND recipient_id <> $3"
 _REPLACE_OTHERS = """
-UPDATE contact SET active = false, inactive_at = now(), inactive_reason = $4
-WHERE recipient_id = $3 AND sender = $1 AND address <> $2 AND active
+UPDATE contact SET active = false, inactive_at = coalesce(inactive_at, now()), inactive_reason = $4
+WHERE recipient_id = $3 AND sender = $1 AND address <> $2 AND inactive_reason IS DISTINCT FROM $4
 """
 _GIVE = """
 INSERT INTO contact (recipient_id, sender, address, position, active)
@@ -62,6 +62,12 @@ INSERT INTO contact_request (sender, address, name, locale, at) VALUES ($1, $2, 
 ON CONFLICT (sender, address) DO UPDATE SET name = excluded.name, locale = excluded.locale
 """
 _REQUESTS = "SELECT id, sender, address, name, locale, at FROM contact_request WHERE id < $1 ORDER BY id DESC LIMIT $2"
+# Their ids follow the time of asking.
+_FORGET_REQUESTS = """
+DELETE FROM contact_request WHERE id IN (
+    SELECT id FROM (SELECT id, at FROM contact_request ORDER BY id LIMIT $2) oldest
+    WHERE at < now() - $1 * interval '1 day')
+"""
 _DECIDE = "DELETE FROM contact_request WHERE id = $1 RETURNING sender, address, name, locale"
 _CALLED = """
 INSERT INTO channel_account (sender, name, at) VALUES ($1, $2, now())
@@ -69,8 +75,9 @@ ON CONFLICT (sender) DO UPDATE SET name = excluded.name, at = now()
 """
 _ACCOUNT = "SELECT name FROM channel_account WHERE sender = $1"
 
-Used = Literal["linked", "taken", "gone"]
-"""What became of a link: the chat is the recipient's; another chat used it before; there is no such link."""
+Used = Literal["linked", "again", "spent", "taken", "gone"]
+"""What became of a link: the chat is the recipient's; it is so by this link already; it was so, and is not any
+more; another chat used it before; there is no such link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +99,18 @@ async def make_link(
 
 
 async def use_link(connection: Connection, link_id: int, guest: Guest) -> Used:
-    """The guest followed the link. The chat that used it first may do so again."""
+    """The guest followed the link, which is used once: to follow it again changes nothing."""
     link = await connection.fetchrow(_USE, link_id)
     if link is None or link["sender"] != guest.sender:
         return "gone"
-    if link["used_by"] not in (None, guest.address):
+    if link["used_by"] is None:
+        await connection.execute(_USED, link_id, guest.address)
+        await give(connection, link["recipient_id"], guest)
+        return "linked"
+    if link["used_by"] != guest.address:
         return "taken"
-    await connection.execute(_USED, link_id, guest.address)
-    await give(connection, link["recipient_id"], guest)
-    return "linked"
+    person = await owner(connection, guest.sender, guest.address)
+    return "again" if person is not None and person["id"] == link["recipient_id"] else "spent"
 
 
 async def forget_links(connection: Connection, most: int) -> None:
@@ -145,6 +155,11 @@ async def ask(connection: Connection, guest: Guest) -> None:
 async def requests(connection: Connection, before: int | None, limit: int) -> Page:
     """Those who wait, the latest first."""
     return cut(await connection.fetch(_REQUESTS, below(before), limit + 1), limit)
+
+
+async def forget_requests(connection: Connection, days: float, most: int) -> None:
+    """Remove those that nothing was decided about for so long; whoever asked may ask again."""
+    await connection.execute(_FORGET_REQUESTS, days, most)
 
 
 async def decided(connection: Connection, request_id: int) -> Guest | None:

@@ -1,6 +1,5 @@
 """Updates to handlers: aiogram's dispatcher over the routers, and the desk's chat before them."""
 
-import json
 import logging
 from typing import Any
 
@@ -13,6 +12,7 @@ from service.access.links import Links
 from service.bot.desk import DeskUpdates
 from service.bot.joining import Joining
 from service.bot.menus import Menus
+from service.bot.reading import read_json
 from service.bot.reporting import Reporting
 from service.bot.turn import Turn
 from service.content.localisation import Localisation
@@ -60,12 +60,10 @@ class Handling:
 
     async def handle(self, body: bytes, turn: Turn) -> None:
         """Handle an update as Telegram sent it. Raises ValueError for what is none."""
-        # The standard parser takes halves of characters, too, where orjson refuses the whole.
-        given: dict[str, Any] = _clean(json.loads(body))
-        update = self._read(given)
+        update = self._read(read_json(body))
         await self._dispatcher.feed_update(self._bot, update, turn=turn)
 
-    def _read(self, given: dict[str, Any]) -> Update:
+    def _read(self, given: object) -> Update:
         try:
             return Update.model_validate(given, context={"bot": self._bot})
         except ValidationError as error:
@@ -109,16 +107,3 @@ def _desk_router(desk: DeskUpdates) -> Router:
     for observer in (router.message, router.edited_message, router.callback_query):
         observer.middleware(_OfDesk(desk))
     return router
-
-
-def _clean(value: Any) -> Any:
-    """Without what PostgreSQL's text cannot hold: NUL and halves of characters. Lengths stay the same."""
-    if isinstance(value, str):
-        if value.isascii() and "\0" not in value:
-            return value
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
-    return value

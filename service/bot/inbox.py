@@ -1,6 +1,7 @@
 """The updates of a bot as rows: stored before Telegram hears that they came, taken one by one in each lane."""
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 from service.db.database import Connection
 
 ERROR_MAX_CHARS = 500
+LANE_MAX_CHARS = 64
 PAUSE_SECONDS = (0.2, 1.0, 5.0)
 LOCK_CLASS = 0x626F7400
 """The first half of the advisory locks under which one process at a time works on a lane."""
@@ -31,14 +33,23 @@ UPDATE bot_update SET attempts = attempts + 1, error = $3, due_at = now() + $4 *
     state = CASE WHEN attempts + 1 >= $5 THEN 'aside' ELSE 'waiting' END
 WHERE bot = $1 AND id = $2 AND state = 'waiting' RETURNING state
 """
+# From one lane to the next by the index, however much waits in each.
 _LANES = """
-SELECT DISTINCT lane FROM (
-    SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' ORDER BY lane, id LIMIT 1000) w
+WITH RECURSIVE lanes AS (
+    SELECT (SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' AND lane >= $2 ORDER BY lane LIMIT 1) AS lane
+    UNION ALL
+    SELECT (SELECT lane FROM bot_update WHERE bot = $1 AND state = 'waiting' AND lane > l.lane ORDER BY lane LIMIT 1)
+    FROM lanes l WHERE l.lane IS NOT NULL
+)
+SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT $3
 """
+# Whoever takes replies has them for as long as they were left behind before.
 _UNSAID = """
-SELECT id, replies FROM bot_update
-WHERE replies IS NOT NULL AND bot = $1 AND due_at < now() - $2 * interval '1 second'
-ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED
+UPDATE bot_update SET due_at = now() WHERE (bot, id) = (
+    SELECT bot, id FROM bot_update
+    WHERE replies IS NOT NULL AND bot = $1 AND due_at < now() - $2 * interval '1 second'
+    ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, replies
 """
 _SAID = "UPDATE bot_update SET replies = NULL WHERE bot = $1 AND id = $2"
 _FORGET = """
@@ -74,7 +85,7 @@ class Inbox:
 
     async def store(self, connection: Connection, updates: Sequence[Mapping[str, Any]]) -> set[str]:
         """Keep these updates; the lanes of those that are new."""
-        rows = [(update["update_id"], lane_of(update), orjson.dumps(update)) for update in updates]
+        rows = [(update["update_id"], lane_of(update), json.dumps(update).encode()) for update in updates]
         ids, lanes, bodies = zip(*rows, strict=True)
         fresh = await connection.fetch(_STORE, self._bot, ids, lanes, bodies)
         return {row["lane"] for row in fresh}
@@ -103,14 +114,14 @@ class Inbox:
         """Its replies have left, or nobody takes them."""
         await connection.execute(_SAID, self._bot, update_id)
 
-    async def unsaid(self, connection: Connection, older_than_seconds: float) -> list[tuple[int, list[Any]]]:
-        """Replies that were left behind, for the rest of the transaction."""
-        rows = await connection.fetch(_UNSAID, self._bot, older_than_seconds)
-        return [(row["id"], orjson.loads(row["replies"])) for row in rows]
+    async def unsaid(self, connection: Connection, seconds: float) -> tuple[int, list[Any]] | None:
+        """An update whose replies were left behind so long ago, and they: nobody else takes them for as long."""
+        row = await connection.fetchrow(_UNSAID, self._bot, seconds)
+        return None if row is None else (row["id"], orjson.loads(row["replies"]))
 
-    async def lanes(self, connection: Connection) -> Collection[str]:
-        """Those in which something waits, or many of them."""
-        return {row["lane"] for row in await connection.fetch(_LANES, self._bot)}
+    async def lanes(self, connection: Connection, start: str, most: int) -> list[str]:
+        """Those in which something waits, from that one on, in their order."""
+        return [row["lane"] for row in await connection.fetch(_LANES, self._bot, start, most)]
 
     async def aside(self, connection: Connection) -> int:
         """How many of the last hour were put aside, counted up to a thousand."""
@@ -122,9 +133,16 @@ class Inbox:
 
 
 def lane_of(update: Mapping[str, Any]) -> str:
-    """Within what an update keeps its place: a chat, or a topic of one."""
-    held: Any = next((update[name] for name in _HOLDERS if name in update), {})
-    message = held.get("message", held)
-    chat = message.get("chat") or held.get("from") or {}
+    """Within what an update keeps its place: a chat, or a topic of one. Those without a chat share a lane."""
+    held = next((_inside(update, name) for name in _HOLDERS if name in update), {})
+    message = _inside(held, "message") or held
+    chat = _inside(message, "chat") or _inside(held, "from")
     lane = str(chat.get("id", ""))
-    return f"{lane}:{message['message_thread_id']}" if message.get("is_topic_message") else lane
+    if message.get("is_topic_message"):
+        lane += f":{message.get('message_thread_id')}"
+    return lane[:LANE_MAX_CHARS]
+
+
+def _inside(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, Mapping) else {}

@@ -91,6 +91,10 @@ class Joining:
                 words = await turn.words(chat, message.from_user)
                 done = words.gettext("Done! Your notifications will come here.")
                 turn.say(chat, done, self._menu(words))
+            case "again":
+                await self._return(message, turn)
+            case "spent":
+                turn.say(chat, words.gettext("This link was used before. Please ask for a new one."))
             case "taken":
                 taken = words.gettext("This link was used in another chat. Please ask for a new one.")
                 turn.say(chat, taken)

@@ -6,6 +6,7 @@ Two pollers at once could do no harm but to each other, as Telegram ends the ear
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ import asyncpg
 import orjson
 
 from service.bot.inbox import Inbox
+from service.bot.reading import is_update, read_json
 from service.db.database import OUTAGE, Database
 from service.health import PartHealth
 from service.senders.http import Answer, HttpClient, NoAnswerError, NotReachedError
@@ -26,16 +28,22 @@ PING_SECONDS = 2.0
 PAUSES_SECONDS = (1.0, 2.0, 5.0, 15.0)
 MARGIN_SECONDS = 10.0
 """How much longer than the poll itself an answer is waited for."""
+LIMIT = 100
+UNREADABLE_TIMES = 3
+"""So often is an answer asked for that cannot be read: what spoils it may lie between Telegram and us."""
+_FIRST = re.compile(rb'\{"ok":true,"result":\[\{"update_id":([0-9]{1,18}),')
 LEADER = "polls for updates"
 FOLLOWER = "another process polls for updates"
 
 
 class _NoUpdatesError(Exception):
-    """An answer without updates; `pause` as Telegram asks for."""
+    """An answer without updates; `pause` as Telegram asks for. `unread` is the first update that it may hold still."""
 
-    def __init__(self, reason: str, *, conflict: bool = False, pause: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, *, conflict: bool = False, pause: float = 0.0, unread: int | None = None
+    ) -> None:
         super().__init__(reason)
-        self.conflict, self.pause = conflict, pause
+        self.conflict, self.pause, self.unread = conflict, pause, unread
 
 
 class Polling:
@@ -102,12 +110,15 @@ class Polling:
             connection.terminate()
 
     async def _poll(self) -> None:
-        """The first poll has no offset: what an earlier process stored and did not confirm comes again, and is known."""
+        """The first poll has no offset: what an earlier process stored and did not confirm comes again, and is known.
+
+        After a failure one update is asked for: whichever can never be read is found so, and passed over.
+        """
         offset: int | None = None
-        failures = 0
+        failures = spoilt = 0
         while True:
             try:
-                updates = await self._ask(offset)
+                updates = await self._ask(offset, 1 if failures else LIMIT)
                 if updates:
                     async with self._database.transaction() as connection:
                         lanes = await self._inbox.store(connection, updates)
@@ -117,9 +128,12 @@ class Polling:
                 pause = max(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)], error.pause)
                 failures += 1
                 await self._trouble(error)
+                spoilt = 0 if error.unread is None else spoilt + 1
+                if error.unread is not None and spoilt == UNREADABLE_TIMES:
+                    offset, spoilt = _passed_over(error.unread), 0
                 await asyncio.sleep(pause)
             else:
-                failures = 0
+                failures = spoilt = 0
                 self.health = PartHealth("ok", LEADER)
 
     async def _trouble(self, error: _NoUpdatesError) -> None:
@@ -130,8 +144,8 @@ class Polling:
             log.warning("no updates of the bot come in: %s", detail)
         self.health = PartHealth("degraded", detail)
 
-    async def _ask(self, offset: int | None) -> list[dict[str, Any]]:
-        asked: dict[str, Any] = {"timeout": self._seconds, "allowed_updates": self._allowed}
+    async def _ask(self, offset: int | None, limit: int) -> list[dict[str, Any]]:
+        asked: dict[str, Any] = {"timeout": self._seconds, "limit": limit, "allowed_updates": self._allowed}
         if offset is not None:
             asked["offset"] = offset
         try:
@@ -150,21 +164,46 @@ async def _hold(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.execute("SELECT 1", timeout=PING_SECONDS)
 
 
+def unknown_token(reason: str) -> str:
+    """What to do about a 401 or 404 of the Bot API."""
+    return f"the Bot API does not know TG_BOT_TOKEN: {reason}; set it to the token that @BotFather shows, and restart"
+
+
+def _passed_over(update: int) -> int:
+    """The offset behind an update that can never be read."""
+    log.error("update %d cannot be read, and is passed over", update)
+    return update + 1
+
+
 def _updates(answer: Answer) -> list[dict[str, Any]]:
     """Those of an answer, in order. Raises `_NoUpdatesError`."""
-    try:
-        told: Any = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        told = None
-    if not isinstance(told, Mapping):
-        raise _NoUpdatesError(f"HTTP {answer.status} without the Bot API's answer; is TG_API_URL right?")
+    told = _told(answer)
     result = told.get("result")
-    if told.get("ok") is True and isinstance(result, list) and all(map(_is_update, result)):
-        return result
-    reason = str(told.get("description") or f"HTTP {answer.status}")
+    if told.get("ok") is not True or not isinstance(result, list):
+        raise _refusal(answer.status, told)
+    updates = list(filter(is_update, result))
+    if len(updates) < len(result):
+        log.error("%d of Telegram's updates have no id, and are passed over", len(result) - len(updates))
+        if not updates:
+            raise _NoUpdatesError("Telegram's updates have no id")
+    return updates
+
+
+def _told(answer: Answer) -> Mapping[str, Any]:
+    try:
+        told = read_json(answer.body)
+    except (ValueError, RecursionError):
+        told = None
+    if isinstance(told, Mapping):
+        return told
+    first = _FIRST.match(answer.body)
+    reason = f"HTTP {answer.status} without the Bot API's answer; is TG_API_URL right?"
+    raise _NoUpdatesError(reason, unread=int(first[1]) if first else None)
+
+
+def _refusal(status: int, told: Mapping[str, Any]) -> _NoUpdatesError:
+    reason = str(told.get("description") or f"HTTP {status}")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
+        reason = unknown_token(reason)
     pause = (told.get("parameters") or {}).get("retry_after", 0)
-    raise _NoUpdatesError(reason, conflict=answer.status == HTTPStatus.CONFLICT, pause=float(pause))
-
-
-def _is_update(value: object) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("update_id"), int)
+    return _NoUpdatesError(reason, conflict=status == HTTPStatus.CONFLICT, pause=float(pause))

@@ -22,7 +22,7 @@ from service.desk_settings import BotSettings
 from service.senders.base import PROBLEM
 from service.support.desk import Desk
 from service.support.tickets import RATE
-from service.support.values import Answered, Button, Person
+from service.support.values import Answered, Button, Person, Rated
 
 CANCEL = f"{REPORT}:cancel"
 ABOUT = f"{REPORT}:about:"
@@ -100,15 +100,23 @@ class Reporting:
         turn.redraw(query, words.gettext("Nothing was reported."), self._menu(words))
 
     async def rate(self, query: CallbackQuery, turn: Turn) -> None:
-        """Stars for a closed ticket."""
+        """Stars for a closed ticket. Those of one that is open again stay for later."""
         chat = chat_of(query)
+        words = await turn.words(chat, query.from_user)
         _, _, rest = (query.data or "").partition(":")
         ticket, _, stars = rest.partition(":")
-        rated = False
+        rated: Rated = "refused"
         if self._desk is not None and ticket.isdecimal() and stars.isdecimal() and len(ticket + stars) < 19:  # noqa: PLR2004
             rated = await self._desk.tickets.rate(turn.connection, int(ticket), chat, int(stars))
-        words = await turn.words(chat, query.from_user)
-        turn.toast(query, words.gettext("Thank you!") if rated else "")
+        match rated:
+            case "open":
+                again = words.gettext("Request {number} is open: rate it when it is closed.")
+                turn.toast(query, again.format(number=ticket))
+                return
+            case "rated":
+                turn.toast(query, words.gettext("Thank you!"))
+            case "refused":
+                turn.toast(query)
         if query.message is not None:
             turn.replies.append(undress(chat, query.message.message_id))
 
@@ -117,14 +125,15 @@ class Reporting:
         if self._desk is None:
             await self._hint(message, turn)
             return
-        chat = chat_of(message)
+        conversation, written = self._desk.conversation, incoming(message)
         found = await _answered_by(turn.connection, message)
-        if found is not None:
+        # Every part of an album answers what the album answers.
+        if found is not None and not await conversation.has_part_of(turn.connection, written):
             await self._open(message, turn, *found)
             return
-        wrote = await self._desk.conversation.person_wrote(turn.connection, incoming(message))
+        wrote = await conversation.person_wrote(turn.connection, written)
         if wrote == "banned":
-            await self._refuse(chat, message.from_user, turn)
+            await self._refuse(written.chat, message.from_user, turn)
         elif wrote == "no_ticket":
             await self._described(message, turn)
 

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import orjson
-
 from service.access.links import Links
 from service.audience.linking import set_account
 from service.bot.inbox import Inbox
-from service.bot.polling import Polling
+from service.bot.polling import Polling, unknown_token
+from service.bot.reading import is_update, read_json
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
 from service.health import PartHealth
@@ -59,13 +58,19 @@ class Webhook:
         return hmac.compare_digest(secret.encode(), self.secret.encode())
 
     async def take(self, body: bytes) -> bool:
-        """Store an update. False: it is none. Raises one of `OUTAGE`: Telegram posts it again."""
+        """Store an update. False: it is no JSON. Raises one of `OUTAGE`: Telegram posts it again.
+
+        JSON that can never be stored would be posted again and again: it is taken, and passed over.
+        """
         try:
-            update = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            update = read_json(body)
+        except ValueError:
             return False
-        if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
-            return False
+        except RecursionError:
+            update = None
+        if not is_update(update):
+            log.error("what Telegram posted is no update, and is passed over")
+            return True
         async with self._database.transaction() as connection:
             lanes = await self._inbox.store(connection, [update])
         self.on_stored(lanes)
@@ -219,9 +224,9 @@ class BotRole:
             except (AiogramError, *TRANSIENT) as error:
                 pause = PAUSES_SECONDS[min(attempt, len(PAUSES_SECONDS) - 1)]
                 pause = max(pause, error.retry_after if isinstance(error, TelegramRetryAfter) else 0)
-                if self._health.detail != str(error):
-                    log.warning("the bot cannot begin: %s", error)
-                self._health = PartHealth("degraded", str(error))
+                if self._health.detail != (detail := _told(error)):
+                    log.warning("the bot cannot begin: %s", detail)
+                self._health = PartHealth("degraded", detail)
                 await asyncio.sleep(pause)
         return None
 
@@ -255,6 +260,14 @@ class BotRole:
             return str(error)
         host = urlsplit(url).hostname
         return f"updates go to a webhook at {host}: remove it with deleteWebhook, or set BOT_MODE=webhook"
+
+
+def _told(error: Exception) -> str:
+    from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError  # noqa: PLC0415
+
+    if isinstance(error, TelegramNotFound | TelegramUnauthorizedError):
+        return unknown_token(error.message)
+    return str(error)
 
 
 def bot_id(settings: Settings) -> int:

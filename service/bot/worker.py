@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from service.audience.linking import forget_links
+from service.audience.linking import forget_links, forget_requests
 from service.bot.inbox import Inbox, Waiting
 from service.bot.replies import Reply
 from service.bot.reporting import forget_reports
@@ -17,11 +17,13 @@ from service.desk_settings import BotSettings
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+LOOK_LANES = 1_000
 FORGET_EVERY_SECONDS = 60.0
 FORGET_ROWS = 1_000
 OUTAGE_PAUSE_SECONDS = 1.0
 UNSAID_SECONDS = 60.0
-"""Replies that are older were left behind by a process that ended."""
+"""Replies that are older were left behind: nobody says them any more."""
+SAY_SECONDS = 50.0
 
 
 class Handles(Protocol):
@@ -66,17 +68,20 @@ class Worker:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.aside = 0
 
     def start(self) -> None:
-        self._looking = asyncio.create_task(self._look(), name="bot updates")
+        self._watching = [
+            asyncio.create_task(self._look(), name="bot updates"),
+            asyncio.create_task(self._catch_up(), name="bot replies"),
+        ]
 
     async def stop(self) -> None:
         """What is being handled is finished."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         self._again.clear()
         await asyncio.gather(*self._lanes.values(), return_exceptions=True)
 
@@ -136,23 +141,23 @@ class Worker:
             log.warning("update %d failed and is tried again: %s", update.id, text)
 
     async def _after(self, update: Waiting, turn: Turn) -> None:
-        """It is committed. A process that ends here leaves the replies to `_say_unsaid`."""
-        if turn.replies and await self._speaker.say(turn.replies):
-            async with self._database.connection() as connection:
-                await self._inbox.said(connection, update.id)
+        """It is committed. A process that ends here leaves the replies to `_catch_up`."""
         for recipient_id in turn.changed:
             await self._respect(recipient_id)
+        if turn.replies:
+            await self._say(update.id, turn.replies)
 
     async def _look(self) -> None:
         """What was missed, left behind, or may be forgotten."""
         loop = asyncio.get_running_loop()
-        forget_at = loop.time()
+        forget_at, start = loop.time(), ""
         while True:
             try:
                 async with self._database.connection() as connection:
-                    self.wake(await self._inbox.lanes(connection))
+                    lanes = await self._inbox.lanes(connection, start, LOOK_LANES)
                     self.aside = await self._inbox.aside(connection)
-                await self._say_unsaid()
+                self.wake(lanes)
+                start = lanes[-1] if len(lanes) == LOOK_LANES else ""
                 if loop.time() >= forget_at:
                     forget_at = loop.time() + FORGET_EVERY_SECONDS
                     await self._forget()
@@ -162,11 +167,35 @@ class Worker:
                 log.exception("updates are not looked at, trying again")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _say_unsaid(self) -> None:
-        async with self._database.transaction() as connection:
-            for update_id, replies in await self._inbox.unsaid(connection, UNSAID_SECONDS):
-                if not await self._speaker.say(replies):
-                    return
+    async def _catch_up(self) -> None:
+        """Say what was left behind, by a process that ended or while Telegram was away."""
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    left = await self._inbox.unsaid(connection, UNSAID_SECONDS)
+                if left is None:
+                    await asyncio.sleep(LOOK_SECONDS)
+                else:
+                    await self._say(*left)
+            except TRANSIENT as error:
+                log.debug("replies that were left behind wait for PostgreSQL: %s", error)
+                await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+            except Exception:
+                log.exception("replies that were left behind are not looked at, trying again")
+                await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+
+    async def _say(self, update_id: int, replies: list[Reply]) -> None:
+        """What does not leave now is left for `_catch_up`."""
+        said = False
+        try:
+            async with asyncio.timeout(SAY_SECONDS):
+                said = await self._speaker.say(replies)
+        except TimeoutError:
+            log.debug("the replies to update %d take too long", update_id)
+        except Exception:
+            log.exception("the replies to update %d did not leave", update_id)
+        if said:
+            async with self._database.connection() as connection:
                 await self._inbox.said(connection, update_id)
 
     async def _forget(self) -> None:
@@ -178,4 +207,5 @@ class Worker:
                 most=FORGET_ROWS,
             )
             await forget_reports(connection, self._settings.report_hours, FORGET_ROWS)
+            await forget_requests(connection, self._settings.request_days, FORGET_ROWS)
             await forget_links(connection, FORGET_ROWS)

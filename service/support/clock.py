@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from service.db.database import TRANSIENT, Database
 from service.desk_settings import SupportSettings
 from service.support import queries
+from service.support.each import each
 from service.support.messages import Messages
 from service.support.outcomes import Outcomes
 from service.support.tickets import Tickets
@@ -85,11 +87,13 @@ class SupportClock:
 
     async def plan_due(self) -> None:
         """Send on what waited for its time: albums whose parts have all come."""
-        for row in await self._database.pool.fetch(queries.DUE):
-            async with self._database.transaction() as connection:
-                ticket = await self._tickets.lock(connection, row["ticket_id"])
-                if ticket is not None:
-                    await self._messages.plan(connection, ticket)
+        await each(await self._database.pool.fetch(queries.DUE), self._plan, "sending on")
+
+    async def _plan(self, row: Any) -> None:
+        async with self._database.transaction() as connection:
+            ticket = await self._tickets.lock(connection, row["ticket_id"])
+            if ticket is not None:
+                await self._messages.plan(connection, ticket)
 
     async def forget(self) -> None:
         """Remove what was closed long ago, with all that was said."""
@@ -98,19 +102,16 @@ class SupportClock:
 
     async def mind_silence(self) -> None:
         """Warn people who do not answer, and close what they left."""
-        for row in await self._database.pool.fetch(queries.IDLE):
-            async with self._database.transaction() as connection:
-                ticket = await self._tickets.lock(connection, row["id"])
-                if ticket is None or not await connection.fetchval(
-                    "SELECT idle_at <= now() FROM ticket WHERE id = $1", row["id"]
-                ):
-                    continue
-                if ticket["warned"]:
-                    await self._tickets.close(connection, ticket["id"], "inactivity")
-                    continue
-                hours = self._settings.close_hours
-                await connection.execute(
-                    "UPDATE ticket SET warned = true, idle_at = now() + $2 * interval '1 hour' WHERE id = $1",
-                    ticket["id"], hours,
-                )  # fmt: skip
-                await self._messages.say(connection, ticket, "person", self._words.warned(ticket, hours))
+        await each(await self._database.pool.fetch(queries.IDLE), self._mind, "minding the silence")
+
+    async def _mind(self, row: Any) -> None:
+        async with self._database.transaction() as connection:
+            ticket = await self._tickets.lock(connection, row["id"])
+            if ticket is None or not await connection.fetchval(queries.IS_IDLE, row["id"]):
+                return
+            if ticket["warned"]:
+                await self._tickets.close(connection, ticket["id"], "inactivity")
+                return
+            hours = self._settings.close_hours
+            await connection.execute(queries.WARN, ticket["id"], hours)
+            await self._messages.say(connection, ticket, "person", self._words.warned(ticket, hours))

@@ -48,6 +48,14 @@ class Conversation:
         await self._relay(connection, ticket, written, part_of(written), origin="person", toward="desk")
         return "relayed"
 
+    async def has_part_of(self, connection: Connection, written: Incoming) -> bool:
+        """Whether an earlier part of that album is in the ticket that the person has open."""
+        return written.album is not None and bool(
+            await connection.fetchval(
+                queries.HAS_PART_OF, self._messages.steps.sender, written.chat, written.album
+            )
+        )
+
     async def person_edited(self, connection: Connection, written: Incoming) -> bool:
         """The desk gets the new form. False: the person is banned, that message is of no ticket, or unchanged."""
         if await self._tickets.is_banned(connection, written.chat):
@@ -87,18 +95,11 @@ class Conversation:
         await self._tickets.seen(connection, operator)
         outward = self._outward(written)
         if outward is None or ticket["status"] == "closed":
-            if written.album is not None:
-                await connection.execute(queries.KEEP_ALBUM, ticket["id"], written.chat, written.album)
-            await self._relay(
-                connection, ticket, written, part_of(written),
-                origin="operator", toward=None, operator=operator.id,
-            )  # fmt: skip
+            await self._keep(connection, ticket, written, operator)
             if outward is not None and ticket["topic"] == "plain":
                 await self._messages.say(connection, ticket, "desk", self._words.desk_is_closed(ticket))
             return "internal"
-        if ticket["operator_id"] is None and self._settings.claim_by_reply:
-            await self._tickets.claim(connection, ticket["id"], operator)
-            ticket = await self._tickets.lock(connection, ticket["id"])
+        ticket = await self._claimed(connection, ticket, operator)
         part = part_of(written, None if outward == written.text else outward)
         await self._relay(
             connection, ticket, written, part, origin="operator", toward="person", operator=operator.id
@@ -122,9 +123,7 @@ class Conversation:
         if ticket is None or ticket["status"] == "closed":
             return None
         await self._tickets.seen(connection, operator)
-        if ticket["operator_id"] is None and self._settings.claim_by_reply:
-            await self._tickets.claim(connection, ticket_id, operator)
-            ticket = await self._tickets.lock(connection, ticket_id)
+        ticket = await self._claimed(connection, ticket, operator)
         part = {"kind": "text", "text": text}
         message = await self._messages.add(
             connection, ticket, part, origin="operator", toward="person", operator=operator.id
@@ -139,6 +138,22 @@ class Conversation:
             """UPDATE ticket SET first_reply_at = coalesce(first_reply_at, now()), warned = false,
                 idle_at = now() + nullif($2::float8, 0) * interval '1 hour' WHERE id = $1""",
             ticket["id"], self._settings.warn_hours,
+        )  # fmt: skip
+
+    async def _claimed(self, connection: Connection, ticket: Any, operator: Operator) -> Any:
+        """The ticket, which whoever answers has where nobody had it."""
+        if ticket["operator_id"] is not None or not self._settings.claim_by_reply:
+            return ticket
+        await self._tickets.claim(connection, ticket["id"], operator)
+        return await self._tickets.lock(connection, ticket["id"])
+
+    async def _keep(self, connection: Connection, ticket: Any, written: Incoming, operator: Operator) -> None:
+        """A note of the desk to itself, and with it the album that it is a part of."""
+        if written.album is not None:
+            await connection.execute(queries.KEEP_ALBUM, ticket["id"], written.chat, written.album)
+        await self._relay(
+            connection, ticket, written, part_of(written),
+            origin="operator", toward=None, operator=operator.id,
         )  # fmt: skip
 
     async def _keep_back(self, connection: Connection, written: Incoming) -> None:

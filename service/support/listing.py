@@ -11,7 +11,6 @@ from service.db.database import Database
 from service.support.transcript import transcript
 
 WINDOW_ROWS = 20_000
-MESSAGES_SHOWN = 200
 
 Row = Any
 """An `asyncpg.Record`."""

@@ -141,7 +141,10 @@ class TicketMessage(SQLModel, table=True):
 
 
 class RelayedMessage(SQLModel, table=True):
-    """Where a part of a message is: in the chat where it was written, and in the one it was copied to."""
+    """Where a part of a message is: in the chat where it was written, and in the one it was copied to.
+
+    `part` is -1 for a copy of which nobody knows which part it is.
+    """
 
     __tablename__ = "relayed_message"
     __table_args__ = (Index("relayed_message_part", "message_id", "part"),)

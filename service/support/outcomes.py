@@ -8,6 +8,7 @@ from service.contract.tickets import TicketEventType
 from service.db.database import Connection, Database
 from service.senders.relay import THREAD_CLOSED, THREAD_GONE
 from service.support import queries
+from service.support.each import each
 from service.support.messages import Messages
 from service.support.steps import Steps, desk_address
 from service.support.telling import Telling
@@ -50,12 +51,11 @@ class Outcomes:
         async with self._database.connection() as connection:
             unsent = await connection.fetch(queries.UNSENT, which)
             topics = await connection.fetch(queries.TOPICS, which)
-        for row in topics:
-            await self._topic(row["id"])
-        for row in unsent:
-            await self._unsent(row["ticket_id"], row["id"])
+        await each(topics, self._topic, "settling a topic")
+        await each(unsent, self._unsent, "settling a message")
 
-    async def _topic(self, ticket_id: int) -> None:
+    async def _topic(self, row: Any) -> None:
+        ticket_id = row["id"]
         async with self._database.transaction() as connection:
             ticket = await self._tickets.lock(connection, ticket_id)
             if ticket is None or ticket["topic"] != "opening":
@@ -79,17 +79,17 @@ class Outcomes:
                 await self._tickets.desk_moved(connection, ticket["desk"], made["address"])
             await self._tickets.topic_made(connection, ticket_id, int(made["provider_ids"][0]))
 
-    async def _unsent(self, ticket_id: int, message_id: int) -> None:
+    async def _unsent(self, row: Any) -> None:
         async with self._database.transaction() as connection:
-            ticket = await self._tickets.lock(connection, ticket_id)
-            why = await connection.fetchrow(queries.WHY, message_id)
+            ticket = await self._tickets.lock(connection, row["ticket_id"])
+            why = await connection.fetchrow(queries.WHY, row["id"])
             if ticket is None or why is None:
                 return
             toward_desk = why["toward"] == "desk"
             if toward_desk and why["repeats"] < REPEATS_MAX and why["error_code"] == THREAD_GONE:
                 await self._lost_topic(connection, ticket, why)
             elif toward_desk and why["repeats"] < REPEATS_MAX and why["error_code"] == THREAD_CLOSED:
-                await connection.execute(queries.AGAIN, message_id)
+                await connection.execute(queries.AGAIN, why["id"])
                 await self._steps.to_desk(connection, ticket, "reopen")
                 await self._messages.plan(connection, ticket)
             else:

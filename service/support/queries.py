@@ -87,6 +87,10 @@ SELECT id FROM added
 PLACE = """
 INSERT INTO relayed_message (chat, id, message_id, part) VALUES ($1, $2, $3, $4)
 """
+HAS_PART_OF = """
+SELECT true FROM ticket t JOIN ticket_message m ON m.ticket_id = t.id
+WHERE t.sender = $1 AND t.chat = $2 AND t.status = 'open' AND m.chat = $2 AND m.album = $3 LIMIT 1
+"""
 IS_KNOWN = "SELECT true FROM relayed_message WHERE chat = $1 AND id = $2"
 
 # The album that is still being gathered. Each part puts its sending off anew.
@@ -131,6 +135,7 @@ MESSAGE = "SELECT * FROM ticket_message WHERE id = $1"
 
 # The usual case for a whole batch: it was sent, and where the copies are is remembered. What had failed and
 # was put back into the queue by a person is found by its delivery only.
+# Of an album whose copies are fewer, as the provider skips what is not there any more, nobody knows which is which.
 # `desk` is set where the desk's chat has turned out to be another one.
 HARVEST = """
 WITH done AS (
@@ -139,10 +144,11 @@ WITH done AS (
     WHERE d.id = m.delivery_id AND d.status = 'sent'
       AND (m.state = 'sending' AND $1::bigint[] IS NULL
         OR m.state IN ('sending', 'failed') AND m.delivery_id = ANY($1))
-    RETURNING m.id, m.ticket_id, m.toward, split_part(d.address, ':', 1) AS chat, d.provider_ids
+    RETURNING m.id, m.ticket_id, m.toward, split_part(d.address, ':', 1) AS chat, d.provider_ids,
+        cardinality(d.provider_ids) = jsonb_array_length(m.parts) AS whole
 ), copied AS (
     INSERT INTO relayed_message (chat, id, message_id, part)
-    SELECT done.chat, copy.id::bigint, done.id, copy.ord - 1
+    SELECT done.chat, copy.id::bigint, done.id, CASE WHEN done.whole THEN copy.ord - 1 ELSE -1 END
     FROM done CROSS JOIN LATERAL unnest(done.provider_ids) WITH ORDINALITY AS copy(id, ord)
     WHERE copy.id ~ '^[0-9]{1,18}$'
     ON CONFLICT DO NOTHING
@@ -199,3 +205,5 @@ DELETE FROM ticket WHERE id IN (
     SELECT id FROM ticket WHERE status = 'closed' AND closed_at < now() - $1 * interval '1 day' ORDER BY closed_at LIMIT $2)
 """
 IDLE = "SELECT id FROM ticket WHERE idle_at <= now() ORDER BY idle_at LIMIT 200"
+IS_IDLE = "SELECT idle_at <= now() FROM ticket WHERE id = $1"
+WARN = "UPDATE ticket SET warned = true, idle_at = now() + $2 * interval '1 hour' WHERE id = $1"

@@ -14,7 +14,7 @@ from service.desk_settings import SupportSettings
 from service.senders.base import Message, NotSent, Retry, Throttled
 from service.senders.relay import Action, Copy, Edit, File, Relay, Say, Thread
 from service.support import queries
-from service.support.card import Cards
+from service.support.card import OPERATORS_SHOWN, Cards
 from service.support.steps import SOURCE, desk_address
 from service.support.transcript import transcript
 from service.support.values import Operator
@@ -28,22 +28,25 @@ TOPIC_NAME_CHARS = 128
 _NOTHING = Suppressed("nothing_to_do", "what it is about is not there any more")
 _LATER = Throttled(reason="what it follows is not settled yet", retry_after=FOLLOWS_SECONDS)
 
-# The copy of a part at the other side, whether or not it is noted there already.
+# The copy of a part at the other side, whether or not it is noted there already; none where copies were skipped.
 _COPY = """
-SELECT coalesce(c.id, CASE WHEN d.status = 'sent' THEN d.provider_ids[$2::int + 1]::bigint END) AS id, m.state
+SELECT coalesce(c.id, CASE WHEN d.status = 'sent' AND cardinality(d.provider_ids) = jsonb_array_length(m.parts)
+    THEN d.provider_ids[$2::int + 1]::bigint END) AS id, m.state
 FROM ticket_message m
 LEFT JOIN relayed_message c ON c.message_id = m.id AND c.part = $2 AND c.chat = $3
 LEFT JOIN delivery d ON d.id = m.delivery_id
 WHERE m.id = $1
 """
-# What is answered, seen from the other chat; only within the same ticket.
+# What is answered, seen from the other chat; only within the same ticket. The first part stands for an unknown one.
 _ANSWERED = """
-SELECT m.id, r.part FROM relayed_message r JOIN ticket_message m ON m.id = r.message_id
+SELECT m.id, greatest(r.part, 0) AS part FROM relayed_message r JOIN ticket_message m ON m.id = r.message_id
 WHERE r.chat = $1 AND r.id = $2 AND m.ticket_id = $3
 """
 # Copies that have left and are not noted yet: a quick answer may be to one of them.
 _FRESH = """
-SELECT m.id, array_position(d.provider_ids, $3::text) - 1 AS part, d.status <> 'sent' AS under_way
+SELECT m.id, d.status <> 'sent' AS under_way, CASE
+    WHEN cardinality(d.provider_ids) = jsonb_array_length(m.parts) THEN array_position(d.provider_ids, $3::text) - 1
+    WHEN $3 = ANY(d.provider_ids) THEN 0 END AS part
 FROM ticket_message m JOIN delivery d ON d.id = m.delivery_id
 WHERE m.ticket_id = $1 AND m.toward <> $2 AND m.state = 'sending' AND d.status IN ('sending', 'sent')
 """
@@ -96,18 +99,9 @@ class Relaying:
         row = await connection.fetchrow(queries.MESSAGE, message_id)
         if row is None:
             return _NOTHING
-        chat = other_chat(ticket, row["toward"])
-        answers = None
-        if row["reply_to"] is not None:
-            found = await self._answers(connection, job, ticket, row, chat)
-            if isinstance(found, Throttled):
-                return found
-            answers = found
-        if answers is None and row["toward"] == "desk" and ticket["thread"] is None:
-            card = await self._card_message(connection, ticket)
-            if isinstance(card, Throttled):
-                return card
-            answers = card
+        answers = await self._reply_to(connection, job, ticket, row)
+        if isinstance(answers, Throttled):
+            return answers
         parts = orjson.loads(row["parts"])
         if row["chat"] is None or (parts[0].get("cut") and parts[0]["kind"] == "text"):
             rows = orjson.loads(row["buttons"] or "[]")
@@ -121,8 +115,17 @@ class Relaying:
             reply_to=answers,
         )
 
+    async def _reply_to(
+        self, connection: Connection, job: Job, ticket: Any, row: Any
+    ) -> int | Throttled | None:
+        """What it is shown as an answer to: a message of the conversation, or the card where there is no topic."""
+        answers = None if row["reply_to"] is None else await self._answers(connection, job, ticket, row)
+        if answers is None and row["toward"] == "desk" and ticket["thread"] is None:
+            return await self._card_message(connection, ticket)
+        return answers
+
     async def _answers(
-        self, connection: Connection, job: Job, ticket: Any, row: Any, chat: str
+        self, connection: Connection, job: Job, ticket: Any, row: Any
     ) -> int | Throttled | None:
         """The message at the other side that stands for the one that is answered."""
         found = await connection.fetchrow(_ANSWERED, row["chat"], row["reply_to"], ticket["id"])
@@ -132,6 +135,7 @@ class Relaying:
             young = datetime.now(UTC) - job.created_at < timedelta(seconds=FRESH_SECONDS)
             if found is None:
                 return _LATER if young and any(copy["under_way"] for copy in fresh) else None
+        chat = other_chat(ticket, row["toward"])
         copy = await connection.fetchrow(_COPY, found["id"], found["part"], chat)
         if copy["id"] is None and copy["state"] == "sending" and found["id"] < row["id"]:
             return _LATER
@@ -169,7 +173,7 @@ class Relaying:
             queries.RECENT, ticket["sender"], ticket["chat"], SOURCE, self._settings.card_deliveries
         )
         banned = await connection.fetchval(queries.IS_BANNED, ticket["sender"], ticket["chat"])
-        offered = await connection.fetch(queries.OPERATORS, 20) if picking else None
+        offered = await connection.fetch(queries.OPERATORS, OPERATORS_SHOWN) if picking else None
         card = self._cards.card(
             ticket,
             operator=operator,

@@ -14,7 +14,7 @@ from service.support import queries
 from service.support.messages import Messages
 from service.support.steps import Steps
 from service.support.telling import Telling
-from service.support.values import Answered, Button, Claimed, ClosedBy, Opened, Operator, Person
+from service.support.values import Answered, Button, Claimed, ClosedBy, Opened, Operator, Person, Rated
 from service.support.wording import Wordings
 
 RATE = "rate"
@@ -171,17 +171,19 @@ class Tickets:
         await self.show_card(connection, ticket)
         return True
 
-    async def rate(self, connection: Connection, ticket_id: int, chat: str, stars: int) -> bool:
-        """The person's rating, which is kept once. False: it was rated, or is somebody else's."""
+    async def rate(self, connection: Connection, ticket_id: int, chat: str, stars: int) -> Rated:
+        """The person's rating of a closed ticket, which is kept once."""
         ticket = await self.lock(connection, ticket_id)
         if ticket is None or ticket["chat"] != chat or ticket["rating"] is not None or not 1 <= stars <= 5:  # noqa: PLR2004
-            return False
+            return "refused"
+        if ticket["status"] == "open":
+            return "open"
         await connection.execute(
             "UPDATE ticket SET rating = $2, rated_at = now() WHERE id = $1", ticket_id, stars
         )
         await self._telling.tell(connection, ticket, TicketEventType.RATED, by="person", rating=stars)
         await self.show_card(connection, ticket)
-        return True
+        return "rated"
 
     # --- whose it is -----------------------------------------------------------------------------
 
@@ -219,10 +221,6 @@ class Tickets:
             return False
         await self.show_card(connection, ticket, picking=picking)
         return True
-
-    async def operators(self, connection: Connection, limit: int = 20) -> list[Operator]:
-        """Who has acted at the desk, the latest first."""
-        return [Operator(row["id"], row["name"]) for row in await connection.fetch(queries.OPERATORS, limit)]
 
     async def operator(self, connection: Connection, operator_id: str) -> Operator | None:
         name = await connection.fetchval(queries.OPERATOR, operator_id)

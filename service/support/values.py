@@ -79,6 +79,9 @@ class Claimed:
 Wrote = Literal["relayed", "internal", "repeated", "no_ticket", "banned"]
 """What became of a message: relayed, kept to the desk, seen before, of no ticket that is known, or refused."""
 
+Rated = Literal["rated", "open", "refused"]
+"""What became of a rating: kept; the ticket is open; or it was rated before, or is somebody else's."""
+
 ClosedBy = Literal["operator", "person", "inactivity", "api"]
 
 

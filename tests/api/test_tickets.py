@@ -100,6 +100,23 @@ def test_reading_answering_and_closing(
     assert {"ticket.reply", "ticket.assign", "ticket.close", "ticket.reopen"} <= set(audited)
 
 
+def test_an_answer_is_as_long_as_one_message(
+    desk_service: Service, telegram: TelegramProcess, database_url: str
+) -> None:
+    """Telegram counts units of UTF-16: a smiley is two."""
+    ticket = _open(database_url, "7", "It does not work")
+    replies = f"/v1/tickets/{ticket}/replies"
+    for text, length in (("👍" * 2_049, "has 4098 units"), ("a" * 4_097, "too long")):
+        problem = problem_of(desk_service.call("POST", replies, {"text": text}), 422, "invalid_request")
+        (told,) = problem["problems"]
+        assert told["field"] == "text"
+        assert length in told["problem"]
+        assert "at most 4096" in told["problem"]
+    longest = "👍" * 2_047 + "ab"
+    assert desk_service.call("POST", replies, {"text": longest}).status == 202
+    wait_blocking(lambda: longest in _texts(telegram, 7), message="the person got the answer")
+
+
 def test_figures(desk_service: Service, database_url: str) -> None:
     ticket = _open(database_url, "7", "It does not work")
     _open(database_url, "8", "Neither does mine")

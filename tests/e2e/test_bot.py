@@ -57,17 +57,47 @@ class TestLinks:
         person = await bot.call("GET", "/v1/recipients/42")
         assert (person["locale"], person["name"]) == ("en", "Ann")
 
-    async def test_a_link_is_for_one_chat_which_may_follow_it_again(
-        self, bot: BotBench, tg: FakeTelegram
-    ) -> None:
+    async def test_a_link_is_used_once(self, bot: BotBench, tg: FakeTelegram) -> None:
         token = await bot.link("42")
         tg.person(ANNA).starts(token)
         await bot.sees(ANNA, 1)
         tg.person(BORIS).starts(token)
         assert "another chat" in await bot.sees(BORIS, 1)
         tg.person(ANNA).starts(token)
-        assert "Готово" in await bot.sees(ANNA, 2)
+        assert "приходят сюда" in await bot.sees(ANNA, 2)
         assert await bot.contacts("42") == [(str(ANNA), True)]
+
+    async def test_a_used_link_takes_nothing_back(self, bot: BotBench, tg: FakeTelegram) -> None:
+        """Neither from the chat that came after, nor from the recipient to whom the chat was given."""
+        token = await bot.link("42")
+        tg.person(ANNA).starts(token)
+        await bot.sees(ANNA, 1)
+        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+        tg.person(BORIS).starts(again["url"].partition("=")[2])
+        await bot.sees(BORIS, 1)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 2)
+        assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
+        tg.person(ANNA).starts(await bot.link("43"))
+        await bot.sees(ANNA, 3)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 4)
+        assert await bot.contacts("43") == [(str(ANNA), True)]
+
+    async def test_a_chat_that_was_replaced_while_it_was_blocked_stays_left(
+        self, bot: BotBench, tg: FakeTelegram
+    ) -> None:
+        token = await bot.link("42")
+        tg.person(ANNA).starts(token)
+        await bot.sees(ANNA, 1)
+        tg.person(ANNA).blocks()
+        await bot.settled()
+        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+        tg.person(BORIS).starts(again["url"].partition("=")[2])
+        await bot.sees(BORIS, 1)
+        tg.person(ANNA).starts(token)
+        assert "Запросите новую" in await bot.sees(ANNA, 2)
+        assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
 
     async def test_a_link_to_another_chat_or_recipient_moves_it(
         self, bot: BotBench, tg: FakeTelegram
@@ -147,6 +177,31 @@ class TestJoining:
             assert "not approved" in await bot.sees(BORIS, 2)
             assert (await bot.call("GET", "/v1/contact-requests"))["items"] == []
             await bot.call("POST", f"/v1/contact-requests/{anna['id']}/approve", status=404)
+
+    async def test_who_waits_too_long_to_be_let_in_is_forgotten(
+        self, database_url: str, tg: FakeTelegram
+    ) -> None:
+        connection = await asyncpg.connect(database_url)
+        for address, hours in (("7", 37), ("8", 35)):
+            await connection.execute(
+                """INSERT INTO contact_request (sender, address, name, at)
+                VALUES ('TG', $1, 'Somebody', now() - $2 * interval '1 hour')""",
+                address, hours,
+            )  # fmt: skip
+        await connection.close()
+        async with running_bot(database_url, tg, start="approval", request_days=1.5) as bot:
+
+            async def waiting() -> list[str]:
+                listed = (await bot.call("GET", "/v1/contact-requests"))["items"]
+                return [request["address"] for request in listed]
+
+            async def forgotten() -> bool:
+                return await waiting() == [str(BORIS)]
+
+            await wait_until(forgotten, message="the older one is forgotten")
+            tg.person(ANNA).starts()
+            await bot.sees(ANNA, 1)
+            assert await waiting() == [str(ANNA), str(BORIS)]
 
     async def test_blocking_and_unblocking(self, bot: BotBench, tg: FakeTelegram) -> None:
         tg.person(ANNA).starts(await bot.link("42"))
@@ -314,6 +369,25 @@ class TestUpdates:
         assert "/start" in await bot.sees(BORIS, 1)
         await wait_until(lambda: _row(bot), message="the reply is noted as said")
         assert len(tg.texts(BORIS)) == 1
+
+    async def test_a_reply_that_does_not_leave_holds_up_no_other(
+        self, bot: BotBench, tg: FakeTelegram
+    ) -> None:
+        """Neither the replies to others, nor a row of the table."""
+        tg.fault("error", times=3, status=502, method="sendMessage", chat=ANNA)
+        tg.fault("error", times=3, status=502, method="sendMessage", chat=BORIS)
+        tg.person(ANNA).says("/settings")
+        await bot.settled()
+        tg.person(BORIS).says("/settings")
+        await wait_until(lambda: not any(fault.times for fault in tg.faults), message="nothing leaves")
+        await bot.settled()
+        tg.fault("error", times=1, status=502, method="sendMessage", chat=ANNA, seconds=1.0)
+        tg.fault("error", times=100, status=502, method="sendMessage", chat=ANNA)
+        await bot.sql("UPDATE bot_update SET due_at = due_at - interval '2 minutes'")
+        await wait_until(lambda: not tg.faults[2].times, message="the first one is under way")
+        assert len(await bot.sql("SELECT 1 FROM bot_update FOR UPDATE NOWAIT")) == 2
+        assert "/start" in await bot.sees(BORIS, 1)
+        assert tg.texts(ANNA) == []
 
     async def test_what_is_old_is_removed(self, database_url: str, tg: FakeTelegram) -> None:
         connection = await asyncpg.connect(database_url)

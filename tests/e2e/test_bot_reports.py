@@ -103,6 +103,23 @@ async def test_an_answer_to_a_notification_is_a_report_about_it(bot: BotBench, t
     assert ticket["category"] == "orders"
 
 
+async def test_an_album_that_answers_a_notification_is_one_answer(bot: BotBench, tg: FakeTelegram) -> None:
+    anna = tg.person(ANNA)
+    first = await notified(bot, category="orders")
+    anna.album("photo", "photo", "photo", caption="where is it?", reply_to=first)
+    await desk_reads(bot, "where is it?")
+    second = await notified(bot, title="Order 18")
+    anna.album("photo", "photo", "photo", caption="and this one?", reply_to=second)
+    anna.says("that is all")
+    await desk_reads(bot, "that is all")
+    at_desk = [sent for sent in tg.journal if sent.chat == DESK]
+    assert [sent.text.count("The person answers") for sent in at_desk if "Order 18" in sent.text] == [1]
+    assert not [sent for sent in at_desk if "The person answers" in sent.text and "Order 17" in sent.text]
+    shown = [sent for sent in at_desk if sent.kind == "photo"]
+    assert len(shown) == 6
+    assert [len({sent.album for sent in part}) for part in (shown[:3], shown[3:])] == [1, 1]
+
+
 async def test_an_answer_to_any_part_of_a_long_notification_finds_it(bot: BotBench, tg: FakeTelegram) -> None:
     person = tg.person(ANNA)
     body = {"body": "word " * 1_500, "sender": "TG", "to": str(ANNA)}

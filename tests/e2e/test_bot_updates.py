@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import asyncpg
+import orjson
 import pytest
 from aiogram.types import Message
 from aiohttp import ClientSession
@@ -45,7 +46,7 @@ async def test_a_webhook_takes_what_has_its_secret(database_url: str, tg: FakeTe
                 headers = {HEADER: secret} if secret else {}
                 async with http.post(webhook.url, json=update, headers=headers) as answer:
                     assert answer.status == status
-            for body in (b"", b"{}", b"[]", b'{"update_id": "5"}'):
+            for body in (b"", b"{", b'{"update_id": 5'):
                 async with http.post(webhook.url, data=body, headers={HEADER: webhook.secret}) as answer:
                     assert answer.status == 400
             async with http.post(
@@ -53,6 +54,61 @@ async def test_a_webhook_takes_what_has_its_secret(database_url: str, tg: FakeTe
             ) as answer:
                 assert answer.status == 413
         assert "Your notifications come here" in await bot.sees(BORIS, 3)
+
+
+HALF = orjson.Fragment(rb'"/start \ud83d"')
+"""Half of an emoji, as Telegram writes it."""
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+async def test_half_a_character_holds_up_nobody(database_url: str, tg: FakeTelegram) -> None:
+    tg.person(9, name="Anna", language="en")
+    async with running_bot(database_url, tg) as bot:
+        tg.users[BORIS]["first_name"] = orjson.Fragment(rb'"Boris \ud83d"')
+        tg.person(BORIS).starts()
+        said = tg.chat(BORIS).messages[tg.person(BORIS).says("…")]
+        tg.updates.add("message", BORIS, said | {"text": HALF})
+        tg.person(9).starts()
+        assert "Welcome" in await bot.sees(9, 1)
+        assert "Welcome" in tg.texts(BORIS)[0]
+        assert (await bot.call("GET", f"/v1/recipients/tg-{BORIS}"))["name"] == "Boris \ufffd"
+        await bot.settled()
+        assert await bot.sql("SELECT 1 FROM bot_update WHERE state = 'aside'") == []
+
+
+async def test_a_poll_passes_over_what_can_never_be_read(database_url: str, tg: FakeTelegram) -> None:
+    async with running_bot(database_url, tg) as bot:
+        tg.person(BORIS).starts()
+        said = tg.chat(BORIS).messages[1]
+        lost = tg.updates.add("message", BORIS, said | {"text": orjson.Fragment(DEEP)})
+        tg.updates.pending.append({"update_id": True})
+        tg.person(BORIS).says("/settings")
+        await bot.sees(BORIS, 2)
+        stored = {row["id"] for row in await bot.sql("SELECT id FROM bot_update")}
+        assert stored == {lost - 1, lost + 1}
+        await wait_until(bot.is_ready, deadline=30)
+
+
+async def test_a_webhook_is_not_asked_again_for_what_can_never_be_read(
+    database_url: str, tg: FakeTelegram
+) -> None:
+    async with running_bot(database_url, tg, mode="webhook") as bot:
+        webhook = tg.updates.webhook
+        assert webhook is not None
+        person = orjson.dumps(tg.person(BORIS).user)
+        half = b'{"update_id":6,"message":{"message_id":1,"date":1,"chat":{"id":8,"type":"private"},"from":%s,"text":"\\ud83d"}}'
+        bodies = (
+            *(b"{}", b"[]", b"5", b'{"update_id":"5"}', b'{"update_id":true}', b'{"update_id":-1}'),
+            *(b'{"update_id":%d}' % 2**63, b'{"update_id":9,"x":%s}' % DEEP),
+            *(b'{"update_id":1,"message":"x"}', b'{"update_id":2,"message":{"chat":{"id":"\\u0000"}}}'),
+            *(b'{"update_id":3,"message":{"is_topic_message":true}}', b'{"update_id":4,"message":NaN}'),
+            half % person,
+        )
+        async with ClientSession() as http:
+            for body in bodies:
+                async with http.post(webhook.url, data=body, headers={HEADER: webhook.secret}) as answer:
+                    assert answer.status == 200, body[:80]
+        assert "What would you like" in await bot.sees(BORIS, 1)
 
 
 async def test_a_webhook_is_for_any_number_of_processes(database_url: str, tg: FakeTelegram) -> None:
@@ -169,6 +225,23 @@ async def test_updates_wait_while_telegram_is_away_at_the_start(database_url: st
         await bot.sees(BORIS, 1)
 
 
+@pytest.mark.parametrize("method", ["getMe", "getUpdates"])
+@pytest.mark.parametrize("refusal", [(401, "Unauthorized"), (404, "Not Found")])
+async def test_a_wrong_token_is_named_with_its_remedy(
+    database_url: str, tg: FakeTelegram, method: str, refusal: tuple[int, str]
+) -> None:
+    status, description = refusal
+    tg.fault("error", method=method, times=1_000, status=status, description=description)
+    async with running_bot(database_url, tg, ready=False) as bot:
+
+        async def told() -> bool:
+            health = await bot.health()
+            return f"TG_BOT_TOKEN: {description}" in health and "@BotFather" in health
+
+        await wait_until(told, message="health names the setting")
+        assert (await bot.health()).startswith("degraded")
+
+
 async def test_what_waited_long_is_not_answered_twice(database_url: str) -> None:
     """Only what was handled long ago was left behind, whenever it came."""
     database, inbox = Database(database_url), Inbox(1)
@@ -180,12 +253,47 @@ async def test_what_waited_long_is_not_answered_twice(database_url: str) -> None
             update = await inbox.take(connection, str(BORIS))
             assert update is not None
             await inbox.done(connection, update, [{"do": "say"}])
-        async with database.transaction() as connection:
-            assert not await inbox.unsaid(connection, 60.0)
+            assert await inbox.unsaid(connection, 60.0) is None
             await connection.execute("UPDATE bot_update SET due_at = now() - interval '2 minutes'")
-            assert len(list(await inbox.unsaid(connection, 60.0))) == 1
+            assert await inbox.unsaid(connection, 60.0) == (5, [{"do": "say"}])
+        async with database.transaction() as connection:
+            assert await inbox.unsaid(connection, 60.0) is None, "whoever took them has them"
     finally:
         await database.close()
+
+
+async def test_a_flooded_chat_hides_no_other(database_url: str) -> None:
+    database, inbox = Database(database_url), Inbox(1)
+    await database.open()
+    try:
+        async with database.transaction() as connection:
+            flood = [{"update_id": n, "message": {"chat": {"id": 7}}} for n in range(2_000)]
+            others = [{"update_id": 2_000 + n, "message": {"chat": {"id": 8 + n}}} for n in range(2)]
+            await inbox.store(connection, [*flood, *others, {"update_id": 3_000}])
+            assert await inbox.lanes(connection, "", 10) == ["", "7", "8", "9"]
+            assert await inbox.lanes(connection, "", 3) == ["", "7", "8"]
+            assert await inbox.lanes(connection, "8", 3) == ["8", "9"]
+    finally:
+        await database.close()
+
+
+async def test_what_waits_behind_a_flood_is_found(database_url: str, tg: FakeTelegram) -> None:
+    """As after a process ended that had stored them."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        """INSERT INTO bot_update (bot, id, lane, state, body, attempts, due_at, at)
+        SELECT 123456, n, CASE WHEN n <= 1100 THEN '1' ELSE n::text END, 'waiting', '{"update_id":1}', 0,
+            CASE WHEN n <= 1100 THEN now() + interval '1 hour' ELSE now() END, now()
+        FROM generate_series(1, 1150) n"""
+    )
+    await connection.close()
+    async with running_bot(database_url, tg) as bot:
+
+        async def handled() -> bool:
+            (row,) = await bot.sql("SELECT count(*) AS rows FROM bot_update WHERE state = 'waiting'")
+            return bool(row["rows"] == 1_100)
+
+        await wait_until(handled, message="all but the flood is handled")
 
 
 async def test_a_database_that_goes_away_at_the_start_is_waited_for(

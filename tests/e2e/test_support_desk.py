@@ -87,6 +87,27 @@ async def test_from_report_to_rating(bot: BotBench, tg: FakeTelegram) -> None:
     assert not [text for text in anna.reads() if "Specialist" in text or "hard" in text]
 
 
+async def test_only_what_is_closed_is_rated(bot: BotBench, tg: FakeTelegram) -> None:
+    anna, _, vera = await _reported(tg, "It does not work")
+    card = await _sees(vera, "Anna")
+    (ticket,) = (await bot.call("GET", "/v1/tickets"))["items"]
+    early = anna.calls_back(tg.chat(7).messages[anna.sees()[-1].message_id], f"rate:{ticket['id']}:5")
+    answer = await wait_until(lambda: anna.answer(early), message="an answer to who rates early")
+    assert "открыто" in answer["text"]
+    vera.presses(card, "Close")
+    stars = await wait_until(lambda: next((sent for sent in anna.sees() if len(sent.buttons) == 5), None))
+    await bot.call("POST", f"/v1/tickets/{ticket['id']}/reopen")
+    again = anna.presses(stars, "★")
+    answer = await wait_until(lambda: anna.answer(again), message="an answer to who rates an open one")
+    assert "открыто" in answer["text"]
+    await bot.settled()
+    assert (await bot.call("GET", f"/v1/tickets/{ticket['id']}"))["rating"] is None
+    await bot.call("POST", f"/v1/tickets/{ticket['id']}/close")
+    anna.presses(stars, "★★")
+    await _sees(vera, "★★")
+    assert (await bot.call("GET", f"/v1/tickets/{ticket['id']}"))["rating"] == 2
+
+
 async def test_an_answer_to_a_notification(bot: BotBench, tg: FakeTelegram) -> None:
     anna = tg.person(7)
     anna.starts()

@@ -6,6 +6,7 @@ import pytest
 
 from service.support.transcript import transcript
 from tests.fakes.telegram import FakeTelegram
+from tests.fakes.telegram_world import Accepted
 from tests.support.desks import DESK, OLEG, VERA, DeskBench, desk_bench
 from tests.support.waiting import wait_until
 
@@ -70,9 +71,9 @@ async def test_three_rounds_with_photo_album_edit_and_reply(bench: DeskBench, tg
     asked = await wait_until(lambda: next((sent for sent in anna.sees() if sent.buttons), None))
     assert asked.buttons[0][0]["callback_data"] == f"rate:{opened.ticket}:5"
     async with bench.database.transaction() as connection:
-        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 4)
-        assert not await bench.desk.tickets.rate(connection, opened.ticket, "7", 1)
-        assert not await bench.desk.tickets.rate(connection, opened.ticket, "8", 1)
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "8", 1) == "refused"
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 4) == "rated"
+        assert await bench.desk.tickets.rate(connection, opened.ticket, "7", 1) == "refused"
     await bench.sees(vera, "★★★★")
     transcript = await wait_until(lambda: next((sent for sent in vera.sees() if sent.upload), None))
     assert "Anna: It does not work at all" in (transcript.upload or "")
@@ -81,6 +82,35 @@ async def test_three_rounds_with_photo_album_edit_and_reply(bench: DeskBench, tg
     assert not tg.refused
     await wait_until(lambda: "rated" in bench.events.of_tickets())
     assert bench.events.of_tickets()[:3] == ["opened", "message", "message"]
+
+
+async def test_a_part_of_an_album_that_was_not_copied_moves_no_other(
+    bench: DeskBench, tg: FakeTelegram
+) -> None:
+    """Telegram skips what was deleted, and names the copies that it made and no others."""
+    anna = tg.person(7, name="Anna")
+    opened = await bench.opens(anna)
+    vera = tg.person(20, name="Vera").at(DESK, await bench.topic(opened.ticket))
+    parts = anna.album("photo", "photo", "photo", caption="look")
+    for part in parts:
+        await bench.wrote(anna, part)
+    lost = tg.chat(7).messages[parts[0]]
+    anna.deletes(parts[0])
+
+    def copied() -> list[Accepted]:
+        return [sent for sent in vera.sees() if sent.kind == "photo"]
+
+    await wait_until(lambda: len(copied()) == 2, message="the others are at the desk")
+    for part, words in ((parts[1], "the second"), (parts[2], "the third")):
+        anna.edits(part, words)
+        await bench.edited(anna, part)
+    tg.chat(7).messages[parts[0]] = lost
+    assert await bench.wrote(vera, vera.says("I see", reply_to=copied()[1].message_id), VERA) == "relayed"
+    got = await bench.sees(anna, "I see")
+    assert got.reply_to == parts[0], "the album, as nobody knows which of its parts"
+    await bench.wrote(anna, anna.says("the end"))
+    await bench.sees(vera, "the end")
+    assert [(sent.text, sent.copied) for sent in copied()] == [("", (7, parts[1])), ("", (7, parts[2]))]
 
 
 async def test_two_claim_at_once_and_one_wins(bench: DeskBench, tg: FakeTelegram) -> None:
@@ -241,6 +271,50 @@ async def test_silence_is_warned_of_and_then_closes(database_url: str, tg: FakeT
         assert await bench.wrote(anna, answer) == "relayed"
         assert await bench.column(opened.ticket, "status") == "open"
         await bench.sees(vera, "No, it is not")
+
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse();
+"""
+
+
+async def test_a_ticket_that_fails_holds_up_nobody_s_silence(bench: DeskBench, tg: FakeTelegram) -> None:
+    anna, boris = tg.person(7, name="Anna"), tg.person(8, name="Boris")
+    bad = (await bench.opens(anna)).ticket
+    await bench.opens(boris)
+    pool = bench.database.pool
+    await pool.execute(REFUSE.format(table="ticket", condition=f"NEW.id = {bad} AND NEW.warned"))
+    await pool.execute(
+        "UPDATE ticket SET idle_at = now() - CASE id WHEN $1 THEN interval '2 hours' ELSE interval '1 hour' END",
+        bad,
+    )
+    await bench.sees(boris, "Do you still need help?")
+    assert not any("Do you still" in text for text in anna.reads())
+
+
+async def test_a_ticket_that_fails_holds_up_nobody_s_outcome(bench: DeskBench, tg: FakeTelegram) -> None:
+    people = tg.person(7, name="Anna"), tg.person(8, name="Boris")
+    tickets = [(await bench.opens(person)).ticket for person in people]
+    veras = [tg.person(20).at(DESK, await bench.topic(ticket)) for ticket in tickets]
+    pool = bench.database.pool
+    await pool.execute(
+        REFUSE.format(
+            table="ticket_message", condition=f"NEW.ticket_id = {tickets[0]} AND NEW.state = 'failed'"
+        )
+    )
+    await bench.desk.clock.close()
+    for person, vera in zip(people, veras, strict=True):
+        tg.chat(person.chat).blocked = True
+        await bench.wrote(vera, vera.says("Are you there?"), VERA)
+
+    async def ended() -> bool:
+        return await pool.fetchval("SELECT count(*) FROM delivery WHERE status = 'failed'") == len(people)
+
+    await wait_until(ended, message="neither could be delivered")
+    bench.desk.clock.start()
+    await bench.sees(veras[1], "has blocked the bot")
+    assert not any("has blocked" in text for text in veras[0].reads())
 
 
 async def test_who_is_banned_is_not_heard(bench: DeskBench, tg: FakeTelegram) -> None:

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from service.bot.inbox import lane_of
 from service.bot.menus import key_of, title_of
-from service.desk_settings import BotSettings
+from service.desk_settings import BotSettings, SupportSettings
 
 CHAT = {"id": -100, "type": "supergroup"}
 
@@ -54,6 +54,15 @@ def test_categories_are_names_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BOT_CATEGORIES", wrong)
         with pytest.raises(ValidationError, match="categories"):
             BotSettings()
+
+
+def test_a_comma_at_the_end_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPPORT_SPECIALISTS", "20, 21,")
+    monkeypatch.setenv("BOT_PROBLEM_CATEGORIES", ",orders,,")
+    assert SupportSettings().specialists == ("20", "21")
+    assert BotSettings().problem_categories == ("orders",)
+    monkeypatch.setenv("SUPPORT_SPECIALISTS", "")
+    assert SupportSettings().specialists == ()
 
 
 @pytest.mark.parametrize("secret", ["123456", "with a blank in it", "я" * 20, "x" * 257])
