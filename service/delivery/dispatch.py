@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -19,6 +19,7 @@ from service.delivery.lanes import Key, Lanes
 from service.delivery.ledger import Ledger
 from service.delivery.metrics import Metrics
 from service.delivery.retry import throttle_seconds
+from service.delivery.slots import Slots
 from service.delivery.states import SenderStates
 from service.delivery.wording import Wording
 from service.senders.base import (
@@ -34,8 +35,6 @@ from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
 
-PACING_MARGIN = 1.02
-"""Slots are a little wider than the limit's own, so that an uneven network stays within it."""
 PACED_LOOK_SECONDS = 0.1
 PACED_LOOK_ROWS = 300
 ALL_LANES = (0, 1, 2, 3)
@@ -71,7 +70,7 @@ class Dispatcher:
         self._holds = holds
         self._settings = settings
         rate = sender.limits.rate
-        self._interval = PACING_MARGIN / rate if rate else 0.0
+        self._slots = Slots(rate) if rate else None
         self._concurrency = sender.limits.concurrency or settings.concurrency
         self._attempts = Attempts(
             sender,
@@ -84,10 +83,9 @@ class Dispatcher:
         )
         self._breaker = Breaker()
         self._address_breakers: dict[str, Breaker] = {}
-        self._claim = queries.claim(paced=self._interval > 0, ordered=self.ordered)
+        self._claim = queries.claim(paced=self._slots is not None, ordered=self.ordered)
         self._lanes = Lanes()
         self._returning: Counter[Key] = Counter()
-        self._slots: deque[float] = deque()
         self._sends: set[asyncio.Task[None]] = set()
         self.in_flight = 0
         self._backlog = True
@@ -101,7 +99,7 @@ class Dispatcher:
 
     def room(self) -> int:
         """Rows it would take without a claim: none while pacing, pauses or a backlog say who is next."""
-        if self._interval or self._backlog or not self._working():
+        if self._slots is not None or self._backlog or not self._working():
             return 0
         return max(0, self._settings.buffer_rows - self._lanes.held)
 
@@ -121,8 +119,8 @@ class Dispatcher:
                 self._give_back(job)
                 continue
             self._lanes.add(key, job)
-            if self._interval:
-                self._slots.append(job.slot)
+            if self._slots is not None:
+                self._slots.add(job.slot)
         self._pump()
 
     def returned(self, job: Job) -> None:
@@ -233,15 +231,15 @@ class Dispatcher:
         if due is None:
             return poll
         # Rows that are due and were not to be had are with another process, or wait for the account.
-        soonest = PACED_LOOK_SECONDS if self._interval or (due <= 0 and not claimed) else 0.0
+        soonest = PACED_LOOK_SECONDS if self._slots is not None or (due <= 0 and not claimed) else 0.0
         return min(poll, max(due, soonest))
 
     async def _claim_rows(self, want: int, lanes: tuple[int, ...]) -> int:
-        if not self._interval:
+        if self._slots is None:
             arguments: tuple[Any, ...] = (self.name, want, want, lanes)
         else:
             horizon = self._settings.pacing_horizon_seconds
-            arguments = (self.name, want, PACED_LOOK_ROWS, lanes, self._interval, horizon)
+            arguments = (self.name, want, PACED_LOOK_ROWS, lanes, self._slots.interval, horizon)
         return await self._ledger.claim(self.name, self._claim, arguments)
 
     # --- starting and giving back ----------------------------------------------------------------
@@ -256,7 +254,7 @@ class Dispatcher:
             send.add_done_callback(self._sends.discard)
 
     def _may_begin(self) -> bool:
-        return self._lanes.any_ready() and (not self._interval or self._take_slot())
+        return self._lanes.any_ready() and (self._take_slot())
 
     async def _work(self, key: Key, job: Job) -> None:
         """One call after the other for as long as one may begin: a task for each would cost more."""
@@ -276,18 +274,20 @@ class Dispatcher:
         if not self._slots:
             return True
         loop = asyncio.get_running_loop()
-        if self._slots[0] > loop.time():
+        now, opens = loop.time(), self._slots.opens()
+        if opens > now:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_at(self._slots[0], self._pump)
+            self._timer = loop.call_at(opens, self._pump)
             return False
-        self._slots.popleft()
+        self._slots.use(now)
         return True
 
     def _release_all(self) -> None:
         for job in self._lanes.release_all():
             self._give_back(job)
-        self._slots.clear()
+        if self._slots is not None:
+            self._slots.clear()
 
     def _release_lane(self, key: Key, delay: float = 0.0) -> None:
         """Give back what stands behind a job that goes back itself: it must not overtake it."""
@@ -297,7 +297,7 @@ class Dispatcher:
 
     def _drop_slot(self) -> None:
         if self._slots:
-            self._slots.pop()  # a slot nobody waits for must not let others bunch up
+            self._slots.drop_last()
 
     def _put_on_hold(self, job: Job) -> None:
         self._settle(job, untried(job, HOLD_SECONDS, kind=QUIET))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.delivery.dispatch import PACING_MARGIN
+from service.delivery.slots import PACING_MARGIN
 from service.mailings.windows import Hours
 
 MOST_DAYS = 400

@@ -68,7 +68,9 @@ async def _urgent(service: Service, journal: Journal, url: str) -> tuple[float, 
     message = {"body": "urgent", "sender": "TG", "to": "5", "priority": "urgent"}
     answer = await service.acall("POST", "/v1/notifications", message)
     assert answer.status == 202
-    accepted = await value(url, "SELECT created_at FROM notification WHERE id = $1", UUID(answer.json()["id"]))
+    accepted = await value(
+        url, "SELECT created_at FROM notification WHERE id = $1", UUID(answer.json()["id"])
+    )
 
     async def arrived() -> Any:
         return next((item for item in await journal.read() if item["text"] == "urgent"), None)
