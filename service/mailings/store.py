@@ -236,7 +236,7 @@ class Mailings:
             await asyncio.sleep(SETTLE_SECONDS)
         if seen is None:
             raise RuntimeError("nothing was looked at")
-        return Stopped(row["status"], seen.tally.sent, seen.sending, len(seen.open) - seen.sending)
+        return Stopped(row["status"], seen.tally.sent, seen.sending, seen.active - seen.sending)
 
 
 async def _found(connection: Connection, statement: str, mailing_id: UUID) -> Row:

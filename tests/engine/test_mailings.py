@@ -249,10 +249,48 @@ async def test_what_remains_is_people_where_they_have_several_devices(begin: Beg
 
     await wait_until(waits)
     seen = await progress()
-    assert (seen.planned, seen.made, seen.tally.sent, seen.remaining) == (6, 4, 8, 2)
+    assert (seen.planned, seen.made, seen.tally.sent, seen.remaining) == (6, 4, 4, 2)
     await mailing.mailings.approve(mailing_id)
     await mailing.until(mailing_id, "finished")
     assert (await progress()).remaining == 0
+
+
+async def test_a_person_whose_old_devices_are_dead_was_reached(begin: Begin) -> None:
+    phones = Phones()
+    bench, mailing = await begin(phones)
+    names = [f"p{number}" for number in range(6)]
+    await people(bench, **{name: {"contacts": []} for name in names})
+    for name in names:
+        await devices(bench, name, f"{name}-old", f"{name}-older", f"{name}-new")
+        phones.dead |= {f"{name}-old", f"{name}-older"}
+    mailing_id = await mailing.start(content={"body": "hello", "sender": "PUSH"}, canary={"share": 0.5})
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.failed.total(), len(phones.calls)) == (6, 0, 18)
+
+
+async def test_whom_no_device_reached_counts_once(begin: Begin) -> None:
+    phones = Phones()
+    bench, mailing = await begin(phones)
+    await people(bench, **{name: {"contacts": []} for name in ("gone", "mixed", "erased")})
+    await devices(bench, "gone", "g1", "g2")
+    await devices(bench, "mixed", "m1", "m2")
+    await devices(bench, "erased", "e1", "e2")
+    phones.dead |= {"g1", "g2", "m1"}
+    phones.refusing.add("m2")
+    phones.sick = {"e1": 100, "e2": 100}
+    content = {"body": "hello", "sender": "PUSH"}
+    mailing_id = await mailing.start(content=content, limits={"failed": 1, "blocked": 1})
+
+    async def counted() -> bool:
+        return (await mailing.tally(mailing_id)).ended == 2
+
+    await wait_until(counted)
+    erased = await bench.database.pool.fetchval("SELECT id FROM recipient WHERE external_id = 'erased'")
+    assert await bench.engine.operations.forget(erased) == 2
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.failed, tally.erased, tally.sent) == (Counter(gone=1, refused=1), 1, 0)
 
 
 async def test_a_sick_canary_stops_it(begin: Begin) -> None:
