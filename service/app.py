@@ -37,7 +37,7 @@ from service.transports import Transport, build_transports, configured_transport
 from service.triggers.events import Events
 from service.triggers.firing import Firing
 from service.triggers.making import Maker
-from service.triggers.store import Triggers
+from service.triggers.store import Triggers, lists_in_use
 from service.triggers.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ class App:
             retention_days=settings.delivery.retention_days,
             transports=configured_transports(settings),
             look=self.engine.look,
+            lists_in_use=lists_in_use,
         )
         self._build_triggers()
         self.transports: list[Transport] = (

@@ -180,9 +180,9 @@ DELETE FROM audience_member WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM audience_member WHERE list_id = $1 LIMIT $2))
 """
 # Lists that no mailing can use: unfinished for a day, replaced, or of mailings that are over.
-STRAY_LIST = """
+STRAY_LISTS = """
 SELECT l.id FROM audience_list l WHERE l.created_at < now() - interval '1 day' AND NOT EXISTS (
     SELECT 1 FROM mailing m WHERE m.draft #>> '{audience,uploaded}' = l.id::text
       AND m.status IN ('draft', 'scheduled', 'running', 'paused'))
-LIMIT 1
+ORDER BY l.id
 """

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from service.db.database import TRANSIENT, Database
+from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.planning import Planner
 from service.delivery.wakeups import Wakeups
 from service.mailings import queries
@@ -27,7 +27,11 @@ DROP_ROWS = 10_000
 
 
 class Runner:
-    """Looks at mailings when it is time, and otherwise asks once in a while. `look`: these senders have something to do."""
+    """Looks at mailings when it is time, and otherwise asks once in a while.
+
+    `look`: these senders have something to do. `lists_in_use`: which uploaded lists something else will make mailings
+    for.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Runner:
         retention_days: float,
         transports: Sequence[str],
         look: Callable[[set[str]], Awaitable[None]],
+        lists_in_use: Callable[[Connection, Sequence[UUID]], Awaitable[set[UUID]]],
     ) -> None:
         self._database = database
         self._planner = planner
@@ -46,6 +51,7 @@ class Runner:
         self._retention = timedelta(days=retention_days)
         self._transports = list(transports)
         self._look = look
+        self._lists_in_use = lists_in_use
         self._wake = asyncio.Event()
         self._rest_until: dict[UUID, float] = {}
         self._retire_at = 0.0
@@ -132,10 +138,15 @@ class Runner:
                     await connection.execute("DELETE FROM notification WHERE id = $1", row["notification_id"])
                     await connection.execute("UPDATE mailing SET retired_at = now() WHERE id = $1", row["id"])
                 return True
-            stray = await connection.fetchval(queries.STRAY_LIST)
+            stray = await self._stray_list(connection)
             if stray is None:
                 return False
             dropped = await connection.execute(queries.DROP_MEMBERS, stray, DROP_ROWS)
             if int(dropped.split()[-1]) < DROP_ROWS:
                 await connection.execute("DELETE FROM audience_list WHERE id = $1", stray)
             return True
+
+    async def _stray_list(self, connection: Connection) -> UUID | None:
+        lists = [row["id"] for row in await connection.fetch(queries.STRAY_LISTS)]
+        used = await self._lists_in_use(connection, lists)
+        return next((key for key in lists if key not in used), None)

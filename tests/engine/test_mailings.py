@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,11 +17,13 @@ from service.delivery.planning import Defaults
 from service.errors import MailingRefused, MailingState
 from service.mailings.progress import Progress, progress_of
 from service.mailings.runner import RETRY_SECONDS
+from service.mailings.uploads import upload
 from service.senders.base import BaseSender, Gone, Message, Outcome, Refused, Retry
 from tests.engine.conftest import Bench, ScriptedSender, StartBench
 from tests.engine.test_devices import Phones, devices
 from tests.engine.test_people import contacts, people
 from tests.support.mailings import MailingBench, fill_people
+from tests.support.triggers import TriggerBench
 from tests.support.waiting import wait_until
 
 Begin = Callable[..., Awaitable[tuple[Bench, MailingBench]]]
@@ -419,6 +422,35 @@ async def test_a_topic_and_a_list(begin: Begin) -> None:
     assert sorted(call.address for call in sender.calls) == sorted(["a0", "a1", "a2", "a3", "a4", "a7", "a9"])
     with pytest.raises(MailingRefused):
         await mailing.start(audience={"topic": "none"})
+
+
+async def test_an_uploaded_list_stays_as_long_as_a_trigger_is_for_it(begin: Begin) -> None:
+    bench, mailing = await begin(ScriptedSender())
+    await mailing.runner.close()
+    await fill_people(bench.database, 3)
+
+    async def given() -> AsyncIterator[bytes]:
+        yield b"p0\np1\n"
+
+    used, unused = await upload(bench.database, given()), await upload(bench.database, given())
+    triggers = TriggerBench(bench.engine, bench.database, senders={"TG": ScriptedSender()})
+    draft = {"name": "m", "content": {"body": "hello", "sender": "TG"}}
+    action = {"mailing": {**draft, "audience": {"uploaded": str(used.list_id).upper()}}}
+    trigger = await triggers.make({"kind": "cron", "expression": "0 9 * * *"}, action=action)
+    await bench.database.pool.execute("UPDATE audience_list SET created_at = now() - interval '2 days'")
+
+    async def kept() -> list[UUID]:
+        while await mailing.runner.retire():
+            pass
+        rows = await bench.database.pool.fetch("SELECT DISTINCT list_id FROM audience_member")
+        return [row["list_id"] for row in rows]
+
+    assert unused.members == used.members == 2
+    assert await kept() == [used.list_id]
+    await triggers.triggers.pause(trigger)
+    assert await kept() == [used.list_id]
+    await triggers.triggers.delete(trigger)
+    assert await kept() == []
 
 
 async def test_one_that_cannot_begin_says_why(begin: Begin) -> None:

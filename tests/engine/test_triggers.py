@@ -1,6 +1,7 @@
 """Triggers on a real PostgreSQL, by a clock that the tests set."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from service.contract import DomainEvent
+from service.triggers import models, queries
 from service.triggers.events import Arrived
 from service.triggers.rules import TriggerDraft
-from service.triggers.store import NameTakenError
+from service.triggers.store import LAST_ID, NameTakenError
 from service.triggers.timing import Clock
 from tests.engine.conftest import ScriptedSender, StartBench
 from tests.support.triggers import START, TriggerBench
@@ -18,6 +20,12 @@ from tests.support.waiting import wait_until
 
 MINUTE = timedelta(minutes=1)
 HOURLY = {"kind": "cron", "expression": "0 * * * *"}
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("cron", {"expression": "0 * * * *"}),
+    ("interval", {"every_seconds": 60}),
+    ("once", {"at": "2027-01-01T12:00:00Z"}),
+    ("interval", {"every_seconds": 3600}),
+]
 
 
 @pytest.fixture
@@ -108,6 +116,37 @@ async def test_what_is_asked_for_together_is_fired_in_few_transactions(bench: Tr
     await bench.firing.close()
     times = await bench.database.pool.fetch("SELECT xmin, count(*) FROM trigger_run GROUP BY 1")
     assert sorted(row["count"] for row in times) == [50, 100]
+
+
+async def test_a_page_of_one_state_is_a_range_of_an_index(bench: TriggerBench) -> None:
+    names = [f"number {number}" for number in range(4)]
+    wanted = [
+        await bench.make({"kind": kind, **rest}, name)
+        for name, (kind, rest) in zip(names, KINDS, strict=True)
+    ]
+    await bench.database.pool.execute("UPDATE trigger SET state = 'failed'")
+    await bench.database.pool.execute(
+        """INSERT INTO trigger (id, name, kind, draft, state, anchor_at, runs, created_at, updated_at)
+        SELECT gen_random_uuid(), 'of many ' || n, t.kind, t.draft, 'active', now(), 0, now(), now()
+        FROM trigger t, generate_series(1, 10000) n WHERE t.name = 'number 0'"""
+    )
+    await bench.database.pool.execute("ANALYZE trigger")
+    newest = wanted[::-1]
+    first = await bench.triggers.page("failed", None, None, 3)
+    rest = await bench.triggers.page("failed", None, first.next, 3)
+    assert [row["id"] for row in (*first.rows, *rest.rows)] == newest
+    cron = await bench.triggers.page("failed", "cron", None, 3)
+    assert [row["kind"] for row in cron.rows] == ["cron"]
+    assert (await bench.triggers.page("failed", "event", None, 3)).rows == []
+    everything = await bench.triggers.page(None, None, None, 500)
+    assert [row["id"] for row in everything.rows] == sorted(
+        (row["id"] for row in everything.rows), reverse=True
+    )
+    values = {1: "10", 2: f"'{LAST_ID}'", 3: "ARRAY['failed']", 4: f"ARRAY{list(models.KINDS)}", 5: "51"}
+    asked = re.sub(r"\$(\d)", lambda found: values[int(found[1])], queries.PAGE)
+    plan = "\n".join(row[0] for row in await bench.database.pool.fetch("EXPLAIN " + asked))
+    assert "trigger_state_kind" in plan, plan
+    assert "Seq Scan on trigger" not in plan, plan
 
 
 # --- what was missed -------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from service.mailings.store import Mailings
 from service.mailings.tally import Tally
 from service.senders.base import BaseSender
 from service.settings import MailingSettings
+from service.triggers.store import lists_in_use
 from tests.support.waiting import wait_until
 
 
@@ -43,6 +44,7 @@ class MailingBench:
             retention_days=retention_days,
             transports=["rabbit"],
             look=engine.look,
+            lists_in_use=lists_in_use,
         )
 
     async def write_down(self, **fields: Any) -> UUID:
