@@ -300,9 +300,13 @@ class Operations:
             Submission(request, source=f"replay:{rejection_id}", dedup_key=f"replay:{rejection_id}")
         )
         if isinstance(answer, Accepted):
-            await self._database.pool.execute(
-                "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1",
-                rejection_id,
-                answer.id,
-            )
+            await self.replayed(rejection_id, answer.id)
         return answer
+
+    async def replayed(self, rejection_id: UUID, notification_id: UUID | None = None) -> None:
+        """A replay of it was accepted."""
+        await self._database.pool.execute(
+            "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1",
+            rejection_id,
+            notification_id,
+        )
