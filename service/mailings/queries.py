@@ -116,10 +116,16 @@ RELEASE = """
 UPDATE delivery d SET due_at = g.at, send_at = g.at
 FROM unnest($1::bigint[], $2::timestamptz[]) AS g(id, at) WHERE d.id = g.id AND d.status = 'queued'
 """
-# The zone ($4) has closed: what is still to be sent there waits until $5.
+# Zones ($4) are closed until they open ($5): what is due there before waits until then; where there is a rate of its
+# own ($6) it is held, to get its turn then.
 PUT_OFF = f"""
-UPDATE delivery SET due_at = $5, send_at = $5, behind = false
-WHERE id IN ({_OURS} AND d.facts ->> 'zone' = $4 AND d.due_at < $5 FOR UPDATE OF d SKIP LOCKED)
+UPDATE delivery w SET due_at = late.at, send_at = late.at, behind = false
+FROM (
+    SELECT d.id, z.opens_at + CASE WHEN $6 THEN interval '{HOLD_SECONDS} seconds' ELSE interval '0' END AS at
+    FROM delivery d JOIN unnest($4::text[], $5::timestamptz[]) AS z(zone, opens_at) ON z.zone = d.facts ->> 'zone'
+    WHERE d.id IN ({_OURS}) AND {OWN_DUE} < z.opens_at FOR UPDATE OF d SKIP LOCKED
+) late
+WHERE w.id = late.id RETURNING w.id
 """  # noqa: S608 - constants only
 CANCEL_ROWS = f"""
 UPDATE delivery SET status = 'cancelled', finished_at = now(), error_kind = NULL, error_code = NULL, error_text = NULL

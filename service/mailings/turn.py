@@ -134,9 +134,10 @@ class Turn:
             self.changes |= {"status": "finished", "reason": reason, "ended_at": self.now, "look_at": None}
             self.changes["pace"] = pace.dump()
             return
-        await self._put_off(parts, hours, capped=draft.rate is not None)
+        put_off = await self._put_off(parts, hours, standing, capped=draft.rate is not None)
         slots = Slots(draft.rate, self.row["next_slot"], self.now, self.settings.cap_ahead_seconds)
-        await self._release([*standing.ready, *await self._held_escalations(draft)], slots)
+        ready = [key for key in standing.ready if key not in put_off]
+        await self._release([*ready, *await self._held_escalations(draft)], slots)
         part = self._next_part(left, hours)
         room = min(self._room(draft, standing), slots.left)
         more = part is not None and room > 0
@@ -203,17 +204,23 @@ class Turn:
                 return 0
         return room
 
-    async def _put_off(self, parts: Sequence[asyncpg.Record], hours: Hours, *, capped: bool) -> None:
-        """Where a zone has closed since it was counted last, what was made for it waits until it opens."""
-        before = self.row["counted_at"]
-        if before is None or hours.always:
-            return
-        for part in parts:
-            zone = self._zone(part["zone"])
-            opens_at = hours.opens_at(zone, self.now)
-            if opens_at is not None and part["made"] and hours.opens_at(zone, before) is None:
-                until = opens_at + _HELD if capped else opens_at
-                await self.connection.execute(queries.PUT_OFF, *self._rows(), zone, until)
+    async def _put_off(
+        self, parts: Sequence[asyncpg.Record], hours: Hours, standing: Standing, *, capped: bool
+    ) -> set[int]:
+        """What was made for zones that are closed now, and would be sent before they open, waits until they do.
+
+        A window closes while it is being sent, or paused, or tried again. Returns those deliveries.
+        """
+        if hours.always or not (standing.soon or standing.ready):
+            return set()
+        zones = {self._zone(part["zone"]) for part in parts if part["made"] and part["zone"] != EVERYWHERE}
+        closed = {zone: at for zone in zones if (at := hours.opens_at(zone, self.now)) is not None}
+        if not closed:
+            return set()
+        rows = await self.connection.fetch(
+            queries.PUT_OFF, *self._rows(), list(closed), list(closed.values()), capped
+        )
+        return {row["id"] for row in rows}
 
     def _rows(self) -> tuple[Any, ...]:
         """The arguments that name the deliveries that may be open."""

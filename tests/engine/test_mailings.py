@@ -535,8 +535,11 @@ async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_al
     assert (tally.sent, tally.cancelled) == (2, 1)
 
 
+@pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("rate", [None, 500.0])
-async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin, rate: float | None) -> None:
+async def test_what_a_closing_window_leaves_waits_for_the_next_day(
+    begin: Begin, rate: float | None, paused: bool
+) -> None:
     sender = ScriptedSender(concurrency=1)
     sender.gate.clear()
     bench, mailing = await begin(sender)
@@ -550,6 +553,8 @@ async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin,
         return (await mailing.mailings.get(mailing_id))["made"] == 20
 
     await wait_until(made)
+    if paused:
+        await mailing.mailings.pause(mailing_id, "over the closing")
     await mailing.runner.close()
     # As if the window had closed an hour ago, and nobody had looked since.
     closes = f"{now - timedelta(hours=1):%H:%M}"
@@ -565,6 +570,8 @@ async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin,
         return bool(await bench.database.pool.fetchval(counted) == 19)
 
     await wait_until(given_back)
+    if paused:
+        await mailing.mailings.resume(mailing_id)
     mailing.runner.start()
     opens = (now + timedelta(hours=21)).replace(second=0, microsecond=0)
 
