@@ -12,6 +12,7 @@ from service.contract import parse_request
 from service.db.database import Connection, Database
 from service.delivery.ending import record
 from service.delivery.intake import Accepted, Intake, Refusal, Submission
+from service.delivery.jobs import LASTING
 from service.delivery.planning import Planner, make_hop
 from service.delivery.states import SenderStates, SenderStatus
 
@@ -70,7 +71,7 @@ WHERE id = ANY($1::bigint[])
 """
 
 # A notification goes with its last delivery. The verdict on what is being sent at this moment finds no row.
-_FORGET = """
+_FORGET = f"""
 WITH gone AS (
     SELECT id, notification_id FROM delivery WHERE recipient_id = $1 ORDER BY id LIMIT $2
 ), deliveries AS (
@@ -82,10 +83,10 @@ WITH gone AS (
     WHERE n.id = g.notification_id AND NOT EXISTS (
         SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.recipient_id IS DISTINCT FROM $1
     ) AND NOT EXISTS (SELECT 1 FROM fan_out f WHERE f.notification_id = n.id)
-      AND NOT EXISTS (SELECT 1 FROM mailing m WHERE m.notification_id = n.id)
+      AND n.source NOT LIKE '{LASTING}%'
 )
 SELECT count(*) FROM gone
-"""
+"""  # noqa: S608 - a constant
 
 _DEAD = """
 FROM delivery d

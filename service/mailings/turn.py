@@ -20,7 +20,7 @@ from service.db.ids import uuid7
 from service.delivery.ending import record
 from service.delivery.fanout import ANY_SIZE
 from service.delivery.holds import HOLD_SECONDS, hold, let_go
-from service.delivery.jobs import dump_content
+from service.delivery.jobs import LASTING, dump_content
 from service.delivery.planning import Plan, Planner
 from service.delivery.readers import insert_plans
 from service.errors import MailingRefused
@@ -88,7 +88,7 @@ class Turn:
         await self.connection.execute(
             queries.INSERT_NOTIFICATION,
             notification_id,
-            f"mailing:{self.row['id']}",
+            f"{LASTING}{self.row['id']}",
             dump_content(request, version),
             request.category,
         )

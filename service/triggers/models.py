@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-KINDS = ("once", "interval", "cron", "recipient-cron", "event")
-STATES = ("active", "paused", "finished", "failed")
+from service.triggers.rules import KINDS, STATES
+
 OUTCOMES = ("made", "skipped", "failed")
 
 

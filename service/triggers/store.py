@@ -15,8 +15,7 @@ from service.db.ids import uuid7
 from service.mailings.drafts import parse_draft
 from service.triggers import queries
 from service.triggers.making import Due, Rule, insert_due
-from service.triggers.models import KINDS, STATES
-from service.triggers.rules import Once, OnEvent, RecipientCron, TriggerDraft
+from service.triggers.rules import KINDS, STATES, Once, OnEvent, RecipientCron, TriggerDraft
 from service.triggers.timing import Clock
 
 WAITING_COUNT_LIMIT = 10_000

@@ -466,11 +466,14 @@ async def test_one_that_cannot_begin_says_why(begin: Begin) -> None:
 
 
 async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
-    bench, mailing = await begin(ScriptedSender())
+    bench, mailing = await begin(ScriptedSender(), engine={"retention_days": 1e-9})
     await fill_people(bench.database, 30)
     mailing_id = await mailing.start()
     await mailing.until(mailing_id, "finished")
     await mailing.runner.close()
+    while await bench.engine.housekeeping.retire():
+        pass
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM delivery") == 30  # they are the mailing's
     await bench.database.pool.execute("UPDATE mailing SET ended_at = now() - interval '31 days'")
     while await mailing.runner.retire():
         pass

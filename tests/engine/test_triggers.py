@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.contract import DomainEvent
-from service.triggers import models, queries
+from service.triggers import queries, rules
 from service.triggers.events import Arrived
 from service.triggers.rules import TriggerDraft
 from service.triggers.store import LAST_ID, NameTakenError
@@ -142,7 +142,7 @@ async def test_a_page_of_one_state_is_a_range_of_an_index(bench: TriggerBench) -
     assert [row["id"] for row in everything.rows] == sorted(
         (row["id"] for row in everything.rows), reverse=True
     )
-    values = {1: "10", 2: f"'{LAST_ID}'", 3: "ARRAY['failed']", 4: f"ARRAY{list(models.KINDS)}", 5: "51"}
+    values = {1: "10", 2: f"'{LAST_ID}'", 3: "ARRAY['failed']", 4: f"ARRAY{list(rules.KINDS)}", 5: "51"}
     asked = re.sub(r"\$(\d)", lambda found: values[int(found[1])], queries.PAGE)
     plan = "\n".join(row[0] for row in await bench.database.pool.fetch("EXPLAIN " + asked))
     assert "trigger_state_kind" in plan, plan
