@@ -22,6 +22,10 @@ SELECT id, name, source, status, reason, planned, made, created_at, start_at, st
 WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR status = $2) ORDER BY id DESC LIMIT $3
 """
 
+UNFINISHED = """
+SELECT status, count(*) FROM mailing WHERE status IN ('scheduled', 'running', 'paused') GROUP BY status
+"""
+
 # Mailings take turns: whoever has waited longest. Another process is at what is locked.
 NEXT = """
 SELECT *, now() AS now FROM mailing WHERE look_at <= now() AND id <> ALL($1::uuid[])

@@ -61,6 +61,11 @@ class Turn:
         now: datetime = self.row["now"]
         return now
 
+    @property
+    def made(self) -> int:
+        """For how many people deliveries were made in it."""
+        return int(self.changes.get("made", self.row["made"]) - self.row["made"])
+
     async def take(self) -> None:
         """Do what there is to do, and write it down."""
         match self.row["status"]:
@@ -315,8 +320,7 @@ class Turn:
         return min([*opens, self.now + (_WAITING if standing.open else _LONG)])
 
     def _has_room(self, standing: Standing) -> bool:
-        made = self.changes.get("made", self.row["made"]) - self.row["made"]
-        return bool(standing.soon + made < self.settings.rows_ahead)
+        return standing.soon + self.made < self.settings.rows_ahead
 
     def _zone(self, zone: str) -> str:
         return self.planner.defaults.zone if zone in (NO_ZONE, EVERYWHERE) else zone

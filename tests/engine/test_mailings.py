@@ -69,13 +69,15 @@ async def open_rows(bench: Bench) -> int:
 async def test_everybody_gets_it_once_from_two_replicas(begin: Begin) -> None:
     sender = ScriptedSender()
     bench, mailing = await begin(sender, rows_ahead=200, batch_people=50)
-    await begin(sender, rows_ahead=200, batch_people=50)
+    _, other = await begin(sender, rows_ahead=200, batch_people=50)
     await fill_people(bench.database, 1_000)
     await people(bench, muted={"contacts": contacts(("TG", "m")), "muted": True}, lost={"contacts": []})
     row = await mailing.until(await mailing.start(), "finished")
     assert (row["planned"], row["made"]) == (1_002, 1_002)
     tally = await mailing.tally(row["id"])
     assert (tally.sent, tally.suppressed) == (1_000, Counter(muted=1, no_contact=1))
+    made = [each.registry.get_sample_value("mailing_recipients_made_total") for each in (mailing, other)]
+    assert sum(filter(None, made)) == 1_002
     assert Counter(call.address for call in sender.calls) == Counter({f"a{n}": 1 for n in range(1_000)})
 
 
@@ -440,7 +442,7 @@ async def test_an_uploaded_list_stays_as_long_as_a_trigger_is_for_it(begin: Begi
     await bench.database.pool.execute("UPDATE audience_list SET created_at = now() - interval '2 days'")
 
     async def kept() -> list[UUID]:
-        while await mailing.runner.retire():
+        while await mailing.retiring.step():
             pass
         rows = await bench.database.pool.fetch("SELECT DISTINCT list_id FROM audience_member")
         return [row["list_id"] for row in rows]
@@ -475,7 +477,7 @@ async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
         pass
     assert await bench.database.pool.fetchval("SELECT count(*) FROM delivery") == 30  # they are the mailing's
     await bench.database.pool.execute("UPDATE mailing SET ended_at = now() - interval '31 days'")
-    while await mailing.runner.retire():
+    while await mailing.retiring.step():
         pass
     for table in ("delivery", "notification"):
         assert await bench.database.pool.fetchval(f"SELECT count(*) FROM {table}") == 0

@@ -222,6 +222,40 @@ async def test_years_of_downtime_cost_no_walk_through_every_minute() -> None:
     assert clock.newest(START, now) == now - timedelta(seconds=30)
 
 
+async def test_runs_and_lateness_are_counted(bench: TriggerBench) -> None:
+    await bench.make(HOURLY)
+    await bench.make(
+        HOURLY, "broken", action={"notification": {"template": "none"}}, retry_delays_seconds=[60]
+    )
+    await bench.make({"kind": "interval", "every_seconds": 60}, "gone by", misfire={"policy": "skip"})
+    await bench.make({"kind": "event", "event": "x", "delay_seconds": 60}, "later")
+    await bench.make({"kind": "event", "event": "x"}, "at once")
+    await bench.happen("x")
+    await bench.jump(hours=1, seconds=4)
+    await bench.jump(minutes=10)
+    counts = {
+        labels: bench.registry.get_sample_value(
+            "trigger_runs_total", dict(zip(("kind", "outcome"), labels, strict=True))
+        )
+        for labels in (("cron", "made"), ("cron", "failed"), ("interval", "skipped"), ("event", "made"))
+    }
+    assert counts == {
+        ("cron", "made"): 1, ("cron", "failed"): 2, ("interval", "skipped"): 2, ("event", "made"): 2
+    }  # fmt: skip
+
+    def late(kind: str, what: str) -> float | None:
+        return bench.registry.get_sample_value(f"trigger_lateness_seconds_{what}", {"kind": kind})
+
+    assert late("event", "count") == 1
+    assert late("event", "sum") == 3_544
+    assert late("cron", "count") == 3
+    first, again = 4 + 4, late("cron", "sum")
+    assert again is not None
+    assert (
+        first + 520 <= again <= first + 560
+    )  # the retry was due a minute after the failure, a fifth sooner or later
+
+
 # --- failures --------------------------------------------------------------------------------------
 
 
