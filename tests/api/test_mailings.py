@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -212,7 +213,8 @@ def _open_upload(service: Service, path: str) -> http.client.HTTPConnection:
 def test_an_upload_for_what_is_no_draft_is_not_read(call: Call, service: Service, crowd: list[str]) -> None:
     path = _create(call, _draft(crowd, start_at="2100-01-01T00:00:00Z"))
     call("POST", f"{path}/start")
-    wait_blocking(lambda: b'mailings{status="scheduled"} 1.0' in call("GET", "/metrics", key=None).body)
+    scheduled = re.compile(rb'^mailings{status="scheduled"} [1-9]', re.MULTILINE)
+    wait_blocking(lambda: scheduled.search(call("GET", "/metrics", key=None).body))
     connection = _open_upload(service, path)
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["code"]) == (409, "mailing_state")
