@@ -185,7 +185,9 @@ WITH given AS (
 SELECT (SELECT count(*) FROM made) AS fresh,
     ARRAY(SELECT id FROM given EXCEPT SELECT external_id FROM known ORDER BY 1) AS unknown
 """
+# A list that is being emptied is not whole any more, so that nobody begins to use the rest of it.
 DROP_MEMBERS = """
+WITH list AS (UPDATE audience_list SET members = NULL WHERE id = $1 AND members IS NOT NULL)
 DELETE FROM audience_member WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM audience_member WHERE list_id = $1 LIMIT $2))
 """
