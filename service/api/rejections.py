@@ -14,7 +14,7 @@ from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
 from service.api.raw import json_body
-from service.contract import ContractError, FieldProblem, UtcDatetime, parse_event
+from service.contract import Bounds, ContractError, FieldProblem, UtcDatetime, parse_event, parse_request
 from service.delivery.listing import Row, load_json
 from service.delivery.planning import Refusal
 from service.errors import (
@@ -126,6 +126,10 @@ async def replay_rejection(request: Request, deps: Deps, caller: Manager, reject
         except ContractError as error:
             if corrected is None:
                 raise StillRejected(str(error), problems=error.problems) from None
+            if _is_other_kind(row, corrected, deps.intake.bounds):
+                raise StillRejected(
+                    f"it came from {row['source']}; accepted: a message of that kind"
+                ) from None
             raise refusal_of(error) from None
 
 
@@ -154,6 +158,15 @@ async def _replay_event(deps: ApiDeps, row: Row, corrected: bytes | None, done: 
 
 def _is_event(row: Row) -> bool:
     return bool(row["source"].partition(":")[0].endswith("-events"))
+
+
+def _is_other_kind(row: Row, body: bytes, bounds: Bounds) -> bool:
+    """Whether it is a notification in the place of an event, or the reverse."""
+    try:
+        (parse_request if _is_event(row) else parse_event)(body, bounds)
+    except ContractError:
+        return False
+    return True
 
 
 def _no_rejection(rejection_id: UUID) -> NotFound:

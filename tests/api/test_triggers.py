@@ -94,7 +94,9 @@ async def test_a_rejected_event_is_replayed_as_an_event_once(call: Call, get: Ge
     document = problem_of(call("POST", f"{path}/replay"), 409, "still_rejected")
     assert document["problems"][0]["field"] == "event"
     notification = {"title": "x", "body": "y", "sender": "CONSOLE"}
-    problem_of(call("POST", f"{path}/replay", notification), 422, "invalid_request")
+    document = problem_of(call("POST", f"{path}/replay", notification), 409, "still_rejected")
+    assert "rabbit-events" in document["detail"]
+    problem_of(call("POST", f"{path}/replay", {"event": ""}), 422, "invalid_request")
     assert get(path)["replayed_at"] is None
     taken = call("POST", f"{path}/replay", {"event": name})
     assert (taken.status, taken.json()) == (
