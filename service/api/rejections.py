@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
@@ -14,7 +15,7 @@ from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
 from service.api.raw import json_body
-from service.contract import Bounds, ContractError, FieldProblem, UtcDatetime, parse_event, parse_request
+from service.contract import ContractError, FieldProblem, UtcDatetime, parse_event
 from service.delivery.listing import Row, load_json
 from service.delivery.planning import Refusal
 from service.errors import (
@@ -126,7 +127,7 @@ async def replay_rejection(request: Request, deps: Deps, caller: Manager, reject
         except ContractError as error:
             if corrected is None:
                 raise StillRejected(str(error), problems=error.problems) from None
-            if _is_other_kind(row, corrected, deps.intake.bounds):
+            if _is_other_kind(row, corrected):
                 raise StillRejected(
                     f"it came from {row['source']}; accepted: a message of that kind"
                 ) from None
@@ -160,13 +161,16 @@ def _is_event(row: Row) -> bool:
     return bool(row["source"].partition(":")[0].endswith("-events"))
 
 
-def _is_other_kind(row: Row, body: bytes, bounds: Bounds) -> bool:
-    """Whether it is a notification in the place of an event, or the reverse."""
+def _is_other_kind(row: Row, body: bytes) -> bool:
+    """Whether it looks like a notification in the place of an event, or the reverse."""
     try:
-        (parse_request if _is_event(row) else parse_event)(body, bounds)
-    except ContractError:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
         return False
-    return True
+    if not isinstance(fields, dict):
+        return False
+    is_event, is_notification = "event" in fields, "body" in fields or "template" in fields
+    return is_notification and not is_event if _is_event(row) else is_event and not is_notification
 
 
 def _no_rejection(rejection_id: UUID) -> NotFound:
