@@ -24,11 +24,13 @@ from service.content.rendering import Renderer
 from service.db.database import OUTAGE, Database
 from service.db.migrate import migrate
 from service.delivery.engine import Engine
-from service.delivery.gauges import gauge_reader
+from service.delivery.gauges import READ_SECONDS, gauge_reader
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Defaults, Planner
 from service.delivery.wording import Wording
 from service.health import Health, PartHealth, Probe
+from service.mailings.metrics import MailingMetrics
+from service.mailings.retiring import Retiring
 from service.mailings.runner import Runner
 from service.mailings.store import Mailings
 from service.senders import build_senders
@@ -38,7 +40,8 @@ from service.transports import Transport, build_transports, configured_transport
 from service.triggers.events import Events
 from service.triggers.firing import Firing
 from service.triggers.making import Maker
-from service.triggers.store import Triggers
+from service.triggers.metrics import TriggerMetrics
+from service.triggers.store import Triggers, lists_in_use
 from service.triggers.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -106,14 +109,18 @@ class App:
         self.intake = self.engine.intake
         self.operations = self.engine.operations
         self.mailings = Mailings(self.database, self._planner, self.intake.bounds)
+        self._mailing_metrics = MailingMetrics(self.metrics.registry)
         self._mailing_runner = Runner(
             self.database,
             self._planner,
             self.engine.wakeups,
             settings=settings.mailings,
-            retention_days=settings.delivery.retention_days,
             transports=configured_transports(settings),
             look=self.engine.look,
+            retiring=Retiring(
+                self.database, retention_days=settings.delivery.retention_days, lists_in_use=lists_in_use
+            ),
+            metrics=self._mailing_metrics,
         )
         self._build_triggers()
         if works:
@@ -137,6 +144,7 @@ class App:
             make_mailing=self.mailings.make,
             default_zone=zone,
             random=random,
+            metrics=TriggerMetrics(self.metrics.registry),
         )
         self.firing = Firing(self.database, maker, settings, random=random)
         self.events = Events(self.database, maker)
@@ -168,7 +176,12 @@ class App:
             senders=self.senders,
             health=self.health,
             metrics=self.metrics,
-            read_gauges=gauge_reader(self.database, self.engine, self.transports),
+            read_gauges=gauge_reader(
+                self.database,
+                self.engine,
+                self.transports,
+                [self._mailing_metrics.reader(self.database, READ_SECONDS)],
+            ),
             keys=self.keys,
             renderer=self.trials,
             localisation=self.localisation,

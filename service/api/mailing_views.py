@@ -32,7 +32,7 @@ class ProgressView(BaseModel):
     erased: int = Field(description="The recipient was erased meanwhile")
     under_way: int = Field(description="Made, and not done with")
     remaining: int | None = Field(description="Not done with")
-    rate: float | None = Field(description="Messages a second of late")
+    rate: float | None = Field(description="Recipients a second who were done with of late")
     allowed_rate: float | None = Field(
         description="Messages a second that the senders' limits and its own let out; null: no limit"
     )

@@ -243,14 +243,13 @@ async def preview_mailing(deps: Deps, mailing_id: UUID) -> MailingForecast:
 )
 async def upload_recipients(request: Request, deps: Deps, caller: Manager, mailing_id: UUID) -> UploadReport:
     """The draft is then for these people, in the place of whom it was for. Rows are stored as they arrive."""
-    draft = await _draft(deps, mailing_id)
+    await deps.mailings.expect_draft(mailing_id)
     async with deps.audit.entry(caller, "mailing.upload", str(mailing_id)) as done:
         try:
             uploaded = await upload(deps.database, request.stream())
         except ContractError as error:
             raise MailingRefused(error.problems) from None
-        audience = Audience(uploaded=uploaded.list_id)
-        await deps.mailings.replace(mailing_id, draft.model_copy(update={"audience": audience}))
+        await deps.mailings.address(mailing_id, Audience(uploaded=uploaded.list_id))
         done["recipients"] = uploaded.members
     return UploadReport(recipients=uploaded.members, unknown=uploaded.unknown, unknown_ids=uploaded.shown)
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 
-def json_body(schema: str, *, required: bool = True) -> dict[str, Any]:
-    """FastAPI's `openapi_extra` for such a body: a component of the document."""
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": required, "content": content}}
+def json_body(*schemas: str, required: bool = True) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for such a body: a component of the document, or one of several."""
+    refs = [{"$ref": f"#/components/schemas/{schema}"} for schema in schemas]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

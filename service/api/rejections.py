@@ -1,20 +1,21 @@
-"""`/v1/rejections`: messages that could not become notifications."""
+"""`/v1/rejections`: messages that could not become notifications, or events."""
 
 from base64 import b64encode
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+import orjson
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
-from starlette.responses import Response
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
+from service.api.events import EventReceipt
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
 from service.api.raw import json_body
 from service.api.sending import Receipt, error_of, receipt_response
-from service.contract import ContractError, FieldProblem, UtcDatetime
+from service.contract import ContractError, FieldProblem, UtcDatetime, parse_event
 from service.delivery.listing import Row, load_json
 from service.delivery.planning import Refusal
 from service.errors import (
@@ -25,21 +26,26 @@ from service.errors import (
     StillRejected,
     UnsupportedMediaType,
 )
+from service.triggers.events import Arrived, Taken
 
 router = APIRouter(prefix="/rejections", tags=["rejections"])
 
 
 class RejectionView(BaseModel):
-    """A message that could not become a notification, without its body."""
+    """A message that could not become a notification, or an event, without its body."""
 
     id: UUID
     time: datetime
-    source: str = Field(description="Way in, as rabbit:notifications")
+    source: str = Field(
+        description="Way in, as rabbit:notifications; rabbit-events:… and kafka-events:… are events"
+    )
     reason: str
     problems: list[FieldProblem]
     size: int = Field(description="Size of the raw message, bytes")
     replayed_at: datetime | None = Field(description="When a replay was accepted")
-    notification_id: UUID | None = Field(description="The notification that the replay made")
+    notification_id: UUID | None = Field(
+        description="The notification that the replay made; null for an event"
+    )
 
 
 class RejectionDetail(RejectionView):
@@ -80,7 +86,7 @@ async def get_rejection(deps: Deps, rejection_id: UUID) -> RejectionDetail:
     """The body is whole unless `truncated` says otherwise."""
     row = await deps.listing.rejection(rejection_id)
     if row is None:
-        raise NotFound(f"no rejected message has the id {rejection_id}")
+        raise _no_rejection(rejection_id)
     raw: bytes = row["raw"]
     body, encoding = _text(raw)
     return RejectionDetail(**_fields(row), body=body, encoding=encoding, truncated=row["size"] > len(raw))
@@ -89,42 +95,86 @@ async def get_rejection(deps: Deps, rejection_id: UUID) -> RejectionDetail:
 @router.post(
     "/{rejection_id:uuid}/replay",
     status_code=202,
-    response_model=Receipt,
+    response_model=Receipt | EventReceipt,
     summary="Take a rejected message in again",
-    response_description="Stored; it will be sent",
+    response_description="Stored; a notification will be sent",
     responses={
-        200: {"model": Receipt, "description": "A replay was accepted before: this is its notification"},
+        200: {
+            "model": Receipt | EventReceipt,
+            "description": "A replay was accepted before: this is its notification, or the event does nothing more",
+        },
         **documented(
             NotFound, StillRejected, NotAccepted, BodyTooLarge, UnsupportedMediaType, InvalidRequest
         ),
     },
-    openapi_extra=json_body("NotificationRequest", required=False),
+    openapi_extra=json_body("NotificationRequest", "DomainEvent", required=False),
 )
 async def replay_rejection(request: Request, deps: Deps, caller: Manager, rejection_id: UUID) -> Response:
-    """Without a body the stored message is tried as it is; a body is the corrected message."""
+    """Without a body the stored message is tried as it is; a body is the corrected message.
+
+    What came as an event is taken in as one.
+    """
     corrected = await request.body() or None
+    row = await deps.listing.rejection(rejection_id)
+    if row is None:
+        raise _no_rejection(rejection_id)
+    replay = _replay_event if _is_event(row) else _replay_notification
     async with deps.audit.entry(
         caller, "rejection.replay", str(rejection_id), corrected=corrected is not None
     ) as done:
         try:
-            answer = await deps.operations.replay(rejection_id, corrected)
+            return await replay(deps, row, corrected, done)
         except ContractError as error:
-            if await _is_event(deps, rejection_id):
-                raise StillRejected("it came as an event; send it, corrected, to POST /v1/events") from None
             if corrected is None:
                 raise StillRejected(str(error), problems=error.problems) from None
+            if _is_other_kind(row, corrected):
+                raise StillRejected(
+                    f"it came from {row['source']}; accepted: a message of that kind"
+                ) from None
             raise refusal_of(error) from None
-        if answer is None:
-            raise NotFound(f"no rejected message has the id {rejection_id}")
-        if isinstance(answer, Refusal):
-            raise error_of(answer)
-        done["notification"] = str(answer.id)
+
+
+async def _replay_notification(
+    deps: ApiDeps, row: Row, corrected: bytes | None, done: dict[str, Any]
+) -> Response:
+    answer = await deps.operations.replay(row["id"], corrected)
+    if answer is None:
+        raise _no_rejection(row["id"])
+    if isinstance(answer, Refusal):
+        raise error_of(answer)
+    done["notification"] = str(answer.id)
     return receipt_response(answer)
 
 
-async def _is_event(deps: ApiDeps, rejection_id: UUID) -> bool:
-    row = await deps.listing.rejection(rejection_id)
-    return row is not None and row["source"].partition(":")[0].endswith("-events")
+async def _replay_event(deps: ApiDeps, row: Row, corrected: bytes | None, done: dict[str, Any]) -> Response:
+    event = parse_event(row["raw"] if corrected is None else corrected, deps.intake.bounds)
+    taken = Taken(repeat=True)
+    if row["replayed_at"] is None:
+        (taken,) = await deps.events.accept_many([Arrived(event, f"replay:{row['id']}")])
+        await deps.operations.replayed(row["id"])
+    done["event"] = event.event
+    receipt = EventReceipt.model_validate(taken, from_attributes=True)
+    return Response(receipt.model_dump_json(), 200 if taken.repeat else 202, media_type="application/json")
+
+
+def _is_event(row: Row) -> bool:
+    return bool(row["source"].partition(":")[0].endswith("-events"))
+
+
+def _is_other_kind(row: Row, body: bytes) -> bool:
+    """Whether it looks like a notification in the place of an event, or the reverse."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    if not isinstance(fields, dict):
+        return False
+    is_event, is_notification = "event" in fields, "body" in fields or "template" in fields
+    return is_notification and not is_event if _is_event(row) else is_event and not is_notification
+
+
+def _no_rejection(rejection_id: UUID) -> NotFound:
+    return NotFound(f"no rejected message has the id {rejection_id}")
 
 
 def _text(raw: bytes) -> tuple[str, Literal["utf-8", "base64"]]:

@@ -35,9 +35,15 @@ _OUTBOX = "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT $1) o"
 
 
 def gauge_reader(
-    database: Database, engine: Engine, publishers: Sequence[Publisher]
+    database: Database,
+    engine: Engine,
+    publishers: Sequence[Publisher],
+    others: Sequence[Callable[[], Awaitable[None]]],
 ) -> Callable[[], Awaitable[None]]:
-    """A call that brings the gauges up to date, at most once every `FRESH_SECONDS`."""
+    """A call that brings the gauges up to date, at most once every `FRESH_SECONDS`.
+
+    `others` do so for gauges of tables that are not the engine's, and may raise one of `TRANSIENT`.
+    """
     metrics = engine.metrics
     read_at = 0.0
 
@@ -57,6 +63,8 @@ def gauge_reader(
         metrics.pool.labels("idle").set(database.pool.get_idle_size())
         try:
             await _read_tables(database, engine, names)
+            for read_more in others:
+                await read_more()
         except TRANSIENT:
             return  # what is known of the tables stays as it was; readiness tells why
 

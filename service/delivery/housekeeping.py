@@ -10,6 +10,7 @@ from uuid import UUID
 from service.db.database import TRANSIENT, Database
 from service.db.ids import uuid7_floor
 from service.delivery.ending import record
+from service.delivery.jobs import LASTING
 from service.settings import DeliverySettings
 
 log = logging.getLogger(__name__)
@@ -88,13 +89,12 @@ FROM due
 """
 ESCALATION_LOCK = 0x6E6F7469_66790061  # any constant
 
-# Finished notifications are a range of the primary key, since ids begin with their time. Those of mailings
-# may run for long and have a million deliveries: they leave by themselves.
-_RETIRE = """
+# Finished notifications are a range of the primary key, since ids begin with their time. Those that
+# last may run for long and have a million deliveries: they leave by themselves.
+_RETIRE = f"""
 WITH old AS (
     SELECT n.id FROM notification n
-    WHERE n.id > $1 AND n.id < $2
-      AND NOT EXISTS (SELECT 1 FROM mailing m WHERE m.notification_id = n.id)
+    WHERE n.id > $1 AND n.id < $2 AND n.source NOT LIKE '{LASTING}%'
     ORDER BY n.id LIMIT $3
 ), finished AS (
     SELECT o.id FROM old o
@@ -109,7 +109,7 @@ WITH old AS (
     DELETE FROM notification n USING finished f WHERE n.id = f.id
 )
 SELECT (SELECT max(id::text) FROM old), (SELECT count(*) FROM finished)
-"""
+"""  # noqa: S608 - a constant
 
 _RETIRE_REJECTIONS = """
 DELETE FROM rejection WHERE id IN (SELECT id FROM rejection WHERE id < $1 ORDER BY id LIMIT $2)

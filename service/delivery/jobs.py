@@ -17,6 +17,9 @@ from service.senders.base import Attachment, Button, Message, TextFormat
 # These have columns of their own; the rest of a request is the notification's content.
 _COLUMNS = {"id", "to", "sender", "send_at", "expires_at"}
 
+LASTING = "mailing:"
+"""How the source of a notification begins that stays until whoever made it removes it, whatever its deliveries do."""
+
 
 @dataclass(slots=True)
 class Content:

@@ -12,6 +12,7 @@ from service.contract import parse_request
 from service.db.database import Connection, Database
 from service.delivery.ending import record
 from service.delivery.intake import Accepted, Intake, Refusal, Submission
+from service.delivery.jobs import LASTING
 from service.delivery.planning import Planner, make_hop
 from service.delivery.states import SenderStates, SenderStatus
 
@@ -71,7 +72,7 @@ WHERE id = ANY($1::bigint[])
 """
 
 # A notification goes with its last delivery. The verdict on what is being sent at this moment finds no row.
-_FORGET = """
+_FORGET = f"""
 WITH gone AS (
     SELECT id, notification_id FROM delivery WHERE recipient_id = $1 ORDER BY id LIMIT $2
 ), deliveries AS (
@@ -83,10 +84,10 @@ WITH gone AS (
     WHERE n.id = g.notification_id AND NOT EXISTS (
         SELECT 1 FROM delivery o WHERE o.notification_id = n.id AND o.recipient_id IS DISTINCT FROM $1
     ) AND NOT EXISTS (SELECT 1 FROM fan_out f WHERE f.notification_id = n.id)
-      AND NOT EXISTS (SELECT 1 FROM mailing m WHERE m.notification_id = n.id)
+      AND n.source NOT LIKE '{LASTING}%'
 )
 SELECT count(*) FROM gone
-"""
+"""  # noqa: S608 - a constant
 
 _DEAD = """
 FROM delivery d
@@ -301,9 +302,13 @@ class Operations:
             Submission(request, source=f"replay:{rejection_id}", dedup_key=f"replay:{rejection_id}")
         )
         if isinstance(answer, Accepted):
-            await self._database.pool.execute(
-                "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1",
-                rejection_id,
-                answer.id,
-            )
+            await self.replayed(rejection_id, answer.id)
         return answer
+
+    async def replayed(self, rejection_id: UUID, notification_id: UUID | None = None) -> None:
+        """A replay of it was accepted."""
+        await self._database.pool.execute(
+            "UPDATE rejection SET replayed_at = now(), notification_id = $2 WHERE id = $1",
+            rejection_id,
+            notification_id,
+        )

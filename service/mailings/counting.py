@@ -1,4 +1,4 @@
-"""Counting what has become of a mailing's deliveries, each of them once."""
+"""Counting what has become of a mailing's recipients, each of them once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from service.db.database import Connection
 from service.mailings import queries
 from service.mailings.tally import Tally
 
-WINDOW_ROWS = 10_000
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a mailing stands.
 
-    `open` are the deliveries that have not ended, by the first of each chain; of these `later` are not due
-    within a minute, and `sending` are in a process's hands. `ready`: held deliveries whose own time has come.
+    `open` are the first deliveries of those who are not done with. Of all their deliveries `active` have not
+    ended; of these `later` are not due within a minute, and `sending` are in a process's hands. `ready`: held
+    deliveries whose own time has come.
     """
 
     tally: Tally
     counted_to: int
     open: Sequence[int]
+    active: int
     later: int
     sending: int
     ready: Sequence[int]
@@ -30,26 +30,26 @@ class Standing:
     @property
     def soon(self) -> int:
         """Deliveries that the senders have before them."""
-        return len(self.open) - self.later
+        return self.active - self.later
 
 
 async def stand(connection: Connection, row: asyncpg.Record, horizon_seconds: float) -> Standing:
     """Count what has ended since `row` of the mailing was written. Costs as much as was open or made since."""
     tally = Tally.load(row["tally"])
     groups = await connection.fetch(
-        queries.COUNT, row["notification_id"], row["counted_to"], row["open"], WINDOW_ROWS, horizon_seconds
+        queries.COUNT, row["notification_id"], row["counted_to"], row["open"], horizon_seconds
     )
     opened: list[int] = []
     ready: list[int] = []
-    later = sending = known = 0
+    people = active = later = sending = 0
     counted_to = row["counted_to"]
     for group in groups:
         counted_to = max(counted_to, group["last_id"])
-        if group["status"] == "open":
-            opened = group["ids"]
-            later, sending, ready = group["later"], group["sending"], group["ready"] or []
+        sending += group["sending"]
+        if group["outcome"] == "open":
+            opened, ready, people = group["ids"], group["ready"] or [], group["people"]
+            active, later = group["active"], group["later"]
         else:
-            tally.add(group["status"], group["kind"], group["code"], group["count"])
-        known += group["known"]
-    tally.erased += len(row["open"]) - known
-    return Standing(tally, counted_to, opened, later, sending, ready)
+            tally.add(group["outcome"], group["kind"], group["code"], group["people"])
+    tally.erased += max(row["made"] - tally.ended - people, 0)  # who is neither open nor has ended
+    return Standing(tally, counted_to, opened, active, later, sending, ready)

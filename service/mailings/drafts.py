@@ -136,13 +136,13 @@ class Canary(_Strict):
 
 
 class Limits(_Strict):
-    """Shares of the recipients who were done with; above one of them the mailing pauses. 1 is no limit."""
+    """Shares of the recipients whom a provider decided about; above one of them the mailing pauses. 1 is no limit."""
 
     failed: Annotated[float, Field(ge=0, le=1)] = Field(
         0.1, description="Failed for good, other than blocked"
     )
     blocked: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="The address is dead or its owner blocked us"
+        0.3, description="Every address tried is dead or its owner blocked us"
     )
 
 

@@ -50,6 +50,11 @@ class Mailing(SQLModel, table=True):
         _one_of("status", STATUSES),
         _one_of("canary", CANARIES),
         CheckConstraint("(started_at IS NULL) = (notification_id IS NULL)", name="mailing_started"),
+        Index(
+            "mailing_unfinished",
+            "status",
+            postgresql_where=text("status IN ('scheduled', 'running', 'paused')"),
+        ),
         Index("mailing_next", "look_at", postgresql_where=text("look_at IS NOT NULL")),
         Index(
             "mailing_notification",

@@ -21,9 +21,9 @@ Wait = Literal["start", "window", "canary", "approval", "resume"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Recipients: `planned` at the start, `made` have a delivery, `remaining` are not done with.
+    """Recipients: `planned` at the start, `made` have deliveries, `remaining` are not done with.
 
-    `rate`: messages a second that left of late. `allowed_rate`: what the senders and its own rate let out;
+    `rate`: recipients a second who were done with of late. `allowed_rate`: what the senders and its own rate let out;
     None: they set no limit. `eta`: when the last one has it if nobody pauses; None: not to be told.
     """
 
@@ -53,12 +53,12 @@ def progress_of(row: Any, parts: Sequence[Any], planner: Planner) -> Progress:
     expected = expected_rate(allowed, measured if allowed is None else sure)
     eta = None
     if not over and expected and row["status"] in ("running", "paused"):
-        eta = done_at(_left(row, parts, planner, hours), hours, expected, counted_at)
+        eta = done_at(_left(row, tally, parts, planner, hours), hours, expected, counted_at)
     return Progress(
         planned=row["planned"],
         made=row["made"],
         tally=tally,
-        under_way=len(row["open"]),
+        under_way=0 if over else _under_way(row, tally),
         remaining=0 if over and remaining is not None else remaining,
         rate=measured,
         allowed_rate=allowed,
@@ -87,17 +87,19 @@ def forecast(
     return allowed, done_at(left, hours, allowed, start)
 
 
+def _under_way(row: Any, tally: Tally) -> int:
+    return max(int(row["made"]) - tally.ended, 0)
+
+
 def _remaining(row: Any, tally: Tally) -> int:
-    # Who has several devices has ended several times: then what is not made or not done tells.
-    unmade = max(row["planned"] - row["made"], 0)
-    return int(max(unmade + row["made"] - tally.ended, unmade + len(row["open"])))
+    return max(int(row["planned"] - row["made"]), 0) + _under_way(row, tally)
 
 
 def _rates(planner: Planner) -> dict[str, float | None]:
     return {name: sender.limits.rate for name, sender in planner.senders.items()}
 
 
-def _left(row: Any, parts: Sequence[Any], planner: Planner, hours: Hours) -> list[Left]:
+def _left(row: Any, tally: Tally, parts: Sequence[Any], planner: Planner, hours: Hours) -> list[Left]:
     """Who still has to get it, by zone; what waits in the queue is where it is open."""
     left = [
         Left(part["zone"] or planner.defaults.zone, max(part["planned"] - part["made"], 0))
@@ -105,7 +107,7 @@ def _left(row: Any, parts: Sequence[Any], planner: Planner, hours: Hours) -> lis
         if not part["done"] and part["zone"] != EVERYWHERE
     ]
     rest = max(row["planned"] - row["made"], 0) - sum(each.people for each in left)
-    waiting = len(row["open"]) + max(rest, 0)
+    waiting = _under_way(row, tally) + max(rest, 0)
     return [*left, Left(_open_zone(left, planner, hours, row["now"]), waiting)] if waiting else left
 
 

@@ -1,6 +1,10 @@
 """Every statement about mailings."""
 
 from service.delivery.holds import HELD, HOLD_SECONDS
+from service.mailings.tally import BLOCKED
+
+OWN_DUE = f"CASE WHEN {HELD} THEN due_at - interval '{HOLD_SECONDS} seconds' ELSE due_at END"
+"""When a delivery is due if nothing holds it."""
 
 INSERT = """
 INSERT INTO mailing (id, name, source, status, draft, only_zones, canary, made, tally, counted_to, open, later, pace,
@@ -16,6 +20,10 @@ PARTS = "SELECT zone, planned, made, after, done FROM mailing_part WHERE mailing
 PAGE = """
 SELECT id, name, source, status, reason, planned, made, created_at, start_at, started_at, ended_at FROM mailing
 WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR status = $2) ORDER BY id DESC LIMIT $3
+"""
+
+UNFINISHED = """
+SELECT status, count(*) FROM mailing WHERE status IN ('scheduled', 'running', 'paused') GROUP BY status
 """
 
 # Mailings take turns: whoever has waited longest. Another process is at what is locked.
@@ -39,45 +47,49 @@ ADVANCE = """
 UPDATE mailing_part SET after = $3, made = made + $4, done = $5 WHERE mailing_id = $1 AND zone = $2
 """
 
-# What became of the recipients whose delivery has not been counted yet: those made since ($2 on, in the
-# order of their ids) and those that were still open ($3). Where the first sender failed the last of the
-# chain counts; where all devices did, and the next sender's turn is still to come, it is open. `ready` are held deliveries whose own time comes within $5 seconds.
-_COLUMNS = (
-    "d.id, d.notification_id, d.recipient_id, d.status, d.error_kind, d.error_code, d.due_at, d.escalate_at"
-)
+# What became of the recipients who have not been counted yet: those whose deliveries were made since ($2 on, in the
+# order of their ids) and those who were still open ($3). Each counts once: of several devices the best counts, and
+# all have to end; where the first sender failed at each of them the last of the chain counts, and where its turn is
+# still to come they are open. `ids` are their first deliveries; `active`, `later` and `sending` count deliveries.
+# `ready` are held ones whose own time comes within $4 seconds.
+_COLUMNS = "d.id, d.recipient_id, d.position, d.status, d.error_kind, d.error_code, d.due_at, d.escalate_at"
 COUNT = f"""
 WITH seen AS (
-    (SELECT {_COLUMNS} FROM delivery d
-     WHERE d.notification_id = $1 AND d.id > $2 AND d.position = 0 ORDER BY d.id LIMIT $4)
+    SELECT {_COLUMNS} FROM delivery d WHERE d.notification_id = $1 AND d.id > $2 AND d.position = 0
     UNION ALL SELECT {_COLUMNS} FROM delivery d WHERE d.id = ANY($3::bigint[])
-), last AS (
-    SELECT s.id, coalesce(l.id, s.id) AS row_id, coalesce(l.status, s.status) AS status,
-        CASE WHEN l.id IS NULL THEN s.error_kind ELSE l.error_kind END AS kind,
-        CASE WHEN l.id IS NULL THEN s.error_code ELSE l.error_code END AS code,
-        coalesce(l.due_at, s.due_at) AS due_at,
-        CASE WHEN l.id IS NULL THEN s.escalate_at ELSE l.escalate_at END AS escalate_at
-    FROM seen s LEFT JOIN LATERAL (
-        SELECT f.id, f.status, f.error_kind, f.error_code, f.due_at, f.escalate_at FROM delivery f
-        WHERE s.status IN ('failed', 'suppressed') AND f.recipient_id = s.recipient_id
-          AND f.notification_id = s.notification_id AND f.position > 0
-        ORDER BY f.position DESC LIMIT 1
-    ) l ON true
+), missed AS (
+    SELECT recipient_id FROM seen GROUP BY 1 HAVING bool_and(status IN ('failed', 'suppressed'))
+), links AS (
+    SELECT * FROM seen
+    UNION ALL SELECT l.* FROM missed CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM delivery d
+        WHERE d.recipient_id = missed.recipient_id AND d.notification_id = $1 AND d.position > 0 OFFSET 0
+    ) l
+), placed AS (
+    SELECT *, coalesce(min(position) FILTER (WHERE status = 'sent') OVER person, max(position) OVER person) AS link
+    FROM links WINDOW person AS (PARTITION BY recipient_id)
 ), judged AS (
-    SELECT *, status IN ('queued', 'sending')
-            OR status IN ('failed', 'suppressed') AND escalate_at IS NOT NULL AS active, status = 'queued' AND {HELD} AS held,
-        CASE WHEN {HELD} THEN due_at - interval '{HOLD_SECONDS} seconds' ELSE due_at END AS own_due
-    FROM last
+    SELECT *, position = link AND (status IN ('queued', 'sending')
+            OR status IN ('failed', 'suppressed') AND escalate_at IS NOT NULL) AS active,
+        position = link AND status = 'queued' AND {HELD} AS held, {OWN_DUE} AS own_due
+    FROM placed
+), people AS (
+    SELECT DISTINCT ON (recipient_id) recipient_id, CASE WHEN active THEN 'open' ELSE status END AS outcome,
+        CASE WHEN status = 'failed' AND NOT active THEN error_kind END AS kind,
+        CASE WHEN status = 'suppressed' AND NOT active THEN error_code END AS code
+    FROM judged WHERE position = link
+    ORDER BY recipient_id, active DESC,
+        array_position(ARRAY['sent', 'unknown', 'failed', 'expired', 'cancelled', 'suppressed'], status),
+        error_kind = '{BLOCKED}', id
 )
-SELECT CASE WHEN active THEN 'open' ELSE status END AS status,
-    CASE WHEN status = 'failed' AND NOT active THEN kind END AS kind,
-    CASE WHEN status = 'suppressed' AND NOT active THEN code END AS code,
-    count(*) AS count, count(*) FILTER (WHERE id <= $2) AS known, max(id) AS last_id,
-    array_agg(id ORDER BY id) FILTER (WHERE active) AS ids,
-    count(*) FILTER (WHERE active AND own_due > now() + interval '1 minute') AS later,
-    count(*) FILTER (WHERE status = 'sending') AS sending,
-    array_agg(row_id ORDER BY own_due, row_id)
-        FILTER (WHERE held AND own_due <= now() + $5 * interval '1 second') AS ready
-FROM judged GROUP BY 1, 2, 3
+SELECT p.outcome, p.kind, p.code, count(DISTINCT p.recipient_id) AS people, max(j.id) FILTER (WHERE j.position = 0) AS last_id,
+    array_agg(j.id ORDER BY j.id) FILTER (WHERE j.position = 0) AS ids,
+    count(*) FILTER (WHERE j.active) AS active,
+    count(*) FILTER (WHERE j.active AND j.own_due > now() + interval '1 minute') AS later,
+    count(*) FILTER (WHERE j.status = 'sending') AS sending,
+    array_agg(j.id ORDER BY j.own_due, j.id)
+        FILTER (WHERE j.held AND j.own_due <= now() + $4 * interval '1 second') AS ready
+FROM people p JOIN judged j USING (recipient_id) GROUP BY 1, 2, 3
 """  # noqa: S608 - constants only
 
 # Who moved to another zone while the walk was under way is come to twice.
@@ -108,10 +120,16 @@ RELEASE = """
 UPDATE delivery d SET due_at = g.at, send_at = g.at
 FROM unnest($1::bigint[], $2::timestamptz[]) AS g(id, at) WHERE d.id = g.id AND d.status = 'queued'
 """
-# The zone ($4) has closed: what is still to be sent there waits until $5.
+# Zones ($4) are closed until they open ($5): what is due there before waits until then; where there is a rate of its
+# own ($6) it is held, to get its turn then.
 PUT_OFF = f"""
-UPDATE delivery SET due_at = $5, send_at = $5, behind = false
-WHERE id IN ({_OURS} AND d.facts ->> 'zone' = $4 AND d.due_at < $5 FOR UPDATE OF d SKIP LOCKED)
+UPDATE delivery w SET due_at = late.at, send_at = late.at, behind = false
+FROM (
+    SELECT d.id, z.opens_at + CASE WHEN $6 THEN interval '{HOLD_SECONDS} seconds' ELSE interval '0' END AS at
+    FROM delivery d JOIN unnest($4::text[], $5::timestamptz[]) AS z(zone, opens_at) ON z.zone = d.facts ->> 'zone'
+    WHERE d.id IN ({_OURS}) AND {OWN_DUE} < z.opens_at FOR UPDATE OF d SKIP LOCKED
+) late
+WHERE w.id = late.id RETURNING w.id
 """  # noqa: S608 - constants only
 CANCEL_ROWS = f"""
 UPDATE delivery SET status = 'cancelled', finished_at = now(), error_kind = NULL, error_code = NULL, error_text = NULL
@@ -167,14 +185,16 @@ WITH given AS (
 SELECT (SELECT count(*) FROM made) AS fresh,
     ARRAY(SELECT id FROM given EXCEPT SELECT external_id FROM known ORDER BY 1) AS unknown
 """
+# A list that is being emptied is not whole any more, so that nobody begins to use the rest of it.
 DROP_MEMBERS = """
+WITH list AS (UPDATE audience_list SET members = NULL WHERE id = $1 AND members IS NOT NULL)
 DELETE FROM audience_member WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM audience_member WHERE list_id = $1 LIMIT $2))
 """
 # Lists that no mailing can use: unfinished for a day, replaced, or of mailings that are over.
-STRAY_LIST = """
+STRAY_LISTS = """
 SELECT l.id FROM audience_list l WHERE l.created_at < now() - interval '1 day' AND NOT EXISTS (
     SELECT 1 FROM mailing m WHERE m.draft #>> '{audience,uploaded}' = l.id::text
       AND m.status IN ('draft', 'scheduled', 'running', 'paused'))
-LIMIT 1
+ORDER BY l.id
 """

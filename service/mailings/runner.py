@@ -5,13 +5,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from service.db.database import TRANSIENT, Database
 from service.delivery.planning import Planner
 from service.delivery.wakeups import Wakeups
 from service.mailings import queries
+from service.mailings.metrics import MailingMetrics
+from service.mailings.retiring import Retiring
 from service.mailings.turn import Turn
 from service.settings import MailingSettings
 
@@ -22,8 +23,6 @@ WORD = "mailing"
 RETRY_SECONDS = 1.0
 REST_SECONDS = 60.0
 RETIRE_SECONDS = 60.0
-RETIRE_ROWS = 2_000
-DROP_ROWS = 10_000
 
 
 class Runner:
@@ -36,16 +35,18 @@ class Runner:
         wakeups: Wakeups,
         *,
         settings: MailingSettings,
-        retention_days: float,
         transports: Sequence[str],
         look: Callable[[set[str]], None],
+        retiring: Retiring,
+        metrics: MailingMetrics,
     ) -> None:
         self._database = database
         self._planner = planner
         self._settings = settings
-        self._retention = timedelta(days=retention_days)
         self._transports = list(transports)
         self._look = look
+        self._retiring = retiring
+        self._metrics = metrics
         self._wake = asyncio.Event()
         self._rest_until: dict[UUID, float] = {}
         self._retire_at = 0.0
@@ -96,6 +97,7 @@ class Runner:
             except Exception:
                 self._rest_until[row["id"]] = time.monotonic() + REST_SECONDS
                 raise
+        self._metrics.made.inc(turn.made)
         if turn.senders:
             self._look(turn.senders)
         return True
@@ -116,26 +118,6 @@ class Runner:
         """Now and then: what is past its retention, and lists that nobody uses."""
         if time.monotonic() < self._retire_at:
             return
-        while await self.retire():
+        while await self._retiring.step():
             pass
         self._retire_at = time.monotonic() + RETIRE_SECONDS
-
-    async def retire(self) -> bool:
-        """Remove a batch of what a finished mailing, or an unused list, left behind. False: there is nothing."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(queries.RETIRABLE, datetime.now(UTC) - self._retention)
-            if row is not None:
-                if (
-                    await connection.fetchval(queries.RETIRE, row["notification_id"], RETIRE_ROWS)
-                    < RETIRE_ROWS
-                ):
-                    await connection.execute("DELETE FROM notification WHERE id = $1", row["notification_id"])
-                    await connection.execute("UPDATE mailing SET retired_at = now() WHERE id = $1", row["id"])
-                return True
-            stray = await connection.fetchval(queries.STRAY_LIST)
-            if stray is None:
-                return False
-            dropped = await connection.execute(queries.DROP_MEMBERS, stray, DROP_ROWS)
-            if int(dropped.split()[-1]) < DROP_ROWS:
-                await connection.execute("DELETE FROM audience_list WHERE id = $1", stray)
-            return True

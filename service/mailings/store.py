@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from service.audience.segments import Audience
 from service.contract import Bounds, ContractError, problems_of
 from service.db.database import Connection, Database
 from service.db.ids import uuid7
@@ -107,6 +108,17 @@ class Mailings:
             await connection.execute(
                 queries.REPLACE, mailing_id, draft.name, dump_draft(draft), draft.start_at
             )
+
+    async def expect_draft(self, mailing_id: UUID) -> None:
+        """Raises `MailingState` unless it is a draft."""
+        _in_state(await self.get(mailing_id), "draft")
+
+    async def address(self, mailing_id: UUID, audience: Audience) -> None:
+        """Change whom a draft is for. Raises `MailingState` once it was started."""
+        async with self._database.transaction() as connection:
+            row = await self._locked(connection, mailing_id, "draft")
+            draft = MailingDraft.model_validate_json(row["draft"]).model_copy(update={"audience": audience})
+            await write(connection, mailing_id, {"draft": dump_draft(draft)})
 
     async def delete(self, mailing_id: UUID) -> None:
         """Drop a draft."""
@@ -216,8 +228,7 @@ class Mailings:
 
     async def _locked(self, connection: Connection, mailing_id: UUID, *statuses: str) -> Row:
         row = await _found(connection, queries.LOCK, mailing_id)
-        if row["status"] not in statuses:
-            raise MailingState(f"it is {row['status']}; accepted: {', '.join(statuses)}")
+        _in_state(row, *statuses)
         return row
 
     async def _stopped(self, mailing_id: UUID) -> Stopped:
@@ -236,7 +247,7 @@ class Mailings:
             await asyncio.sleep(SETTLE_SECONDS)
         if seen is None:
             raise RuntimeError("nothing was looked at")
-        return Stopped(row["status"], seen.tally.sent, seen.sending, len(seen.open) - seen.sending)
+        return Stopped(row["status"], seen.tally.sent, seen.sending, seen.active - seen.sending)
 
 
 async def _found(connection: Connection, statement: str, mailing_id: UUID) -> Row:
@@ -244,6 +255,11 @@ async def _found(connection: Connection, statement: str, mailing_id: UUID) -> Ro
     if row is None:
         raise NotFound(f"no mailing has the id {mailing_id}")
     return row
+
+
+def _in_state(row: Row, *statuses: str) -> None:
+    if row["status"] not in statuses:
+        raise MailingState(f"it is {row['status']}; accepted: {', '.join(statuses)}")
 
 
 async def _say(connection: Connection, mailing_id: UUID) -> None:

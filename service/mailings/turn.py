@@ -20,7 +20,7 @@ from service.db.ids import uuid7
 from service.delivery.ending import record
 from service.delivery.fanout import ANY_SIZE
 from service.delivery.holds import HOLD_SECONDS, hold, let_go
-from service.delivery.jobs import dump_content
+from service.delivery.jobs import LASTING, dump_content
 from service.delivery.planning import Plan, Planner
 from service.delivery.readers import insert_plans
 from service.errors import MailingRefused
@@ -61,6 +61,11 @@ class Turn:
         now: datetime = self.row["now"]
         return now
 
+    @property
+    def made(self) -> int:
+        """For how many people deliveries were made in it."""
+        return int(self.changes.get("made", self.row["made"]) - self.row["made"])
+
     async def take(self) -> None:
         """Do what there is to do, and write it down."""
         match self.row["status"]:
@@ -88,7 +93,7 @@ class Turn:
         await self.connection.execute(
             queries.INSERT_NOTIFICATION,
             notification_id,
-            f"mailing:{self.row['id']}",
+            f"{LASTING}{self.row['id']}",
             dump_content(request, version),
             request.category,
         )
@@ -134,9 +139,10 @@ class Turn:
             self.changes |= {"status": "finished", "reason": reason, "ended_at": self.now, "look_at": None}
             self.changes["pace"] = pace.dump()
             return
-        await self._put_off(parts, hours, capped=draft.rate is not None)
+        put_off = await self._put_off(parts, hours, standing, capped=draft.rate is not None)
         slots = Slots(draft.rate, self.row["next_slot"], self.now, self.settings.cap_ahead_seconds)
-        await self._release([*standing.ready, *await self._held_escalations(draft)], slots)
+        ready = [key for key in standing.ready if key not in put_off]
+        await self._release([*ready, *await self._held_escalations(draft)], slots)
         part = self._next_part(left, hours)
         room = min(self._room(draft, standing), slots.left)
         more = part is not None and room > 0
@@ -203,17 +209,23 @@ class Turn:
                 return 0
         return room
 
-    async def _put_off(self, parts: Sequence[asyncpg.Record], hours: Hours, *, capped: bool) -> None:
-        """Where a zone has closed since it was counted last, what was made for it waits until it opens."""
-        before = self.row["counted_at"]
-        if before is None or hours.always:
-            return
-        for part in parts:
-            zone = self._zone(part["zone"])
-            opens_at = hours.opens_at(zone, self.now)
-            if opens_at is not None and part["made"] and hours.opens_at(zone, before) is None:
-                until = opens_at + _HELD if capped else opens_at
-                await self.connection.execute(queries.PUT_OFF, *self._rows(), zone, until)
+    async def _put_off(
+        self, parts: Sequence[asyncpg.Record], hours: Hours, standing: Standing, *, capped: bool
+    ) -> set[int]:
+        """What was made for zones that are closed now, and would be sent before they open, waits until they do.
+
+        A window closes while it is being sent, or paused, or tried again. Returns those deliveries.
+        """
+        if hours.always or not (standing.soon or standing.ready):
+            return set()
+        zones = {self._zone(part["zone"]) for part in parts if part["made"] and part["zone"] != EVERYWHERE}
+        closed = {zone: at for zone in zones if (at := hours.opens_at(zone, self.now)) is not None}
+        if not closed:
+            return set()
+        rows = await self.connection.fetch(
+            queries.PUT_OFF, *self._rows(), list(closed), list(closed.values()), capped
+        )
+        return {row["id"] for row in rows}
 
     def _rows(self) -> tuple[Any, ...]:
         """The arguments that name the deliveries that may be open."""
@@ -308,8 +320,7 @@ class Turn:
         return min([*opens, self.now + (_WAITING if standing.open else _LONG)])
 
     def _has_room(self, standing: Standing) -> bool:
-        made = self.changes.get("made", self.row["made"]) - self.row["made"]
-        return bool(standing.soon + made < self.settings.rows_ahead)
+        return standing.soon + self.made < self.settings.rows_ahead
 
     def _zone(self, zone: str) -> str:
         return self.planner.defaults.zone if zone in (NO_ZONE, EVERYWHERE) else zone

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
+from yarl import URL
 
 from service.sender_settings import WebPushSettings
 from service.senders.base import (
@@ -52,17 +53,16 @@ _FROM_BETWEEN = frozenset({502, 504})
 class Subscription:
     """Where a browser is reached, and how to write so that only it can read."""
 
-    endpoint: str
+    url: URL
     keys: ReaderKeys
 
     def __str__(self) -> str:
-        return f"{self.endpoint}#p256dh={b64(self.keys.public)}&auth={b64(self.keys.auth)}"
+        return f"{self.url}#p256dh={b64(self.keys.public)}&auth={b64(self.keys.auth)}"
 
     @property
     def origin(self) -> str:
         """The push service."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.scheme}://{parts.netloc}"
+        return f"{self.url.scheme}://{self.url.raw_authority}"
 
 
 class WebPushSender(BaseSender):
@@ -117,7 +117,7 @@ class WebPushSender(BaseSender):
                 "topic": b64(message.notification_id.bytes),
             }
             call = self._http.request(
-                "POST", subscription.endpoint, headers=headers, body=encrypt(text, subscription.keys)
+                "POST", str(subscription.url), headers=headers, body=encrypt(text, subscription.keys)
             )
             return await outcome_of(call, lambda answer: _judge(message, answer))
         except AddressError as error:
@@ -134,7 +134,7 @@ class WebPushSender(BaseSender):
             keys = ReaderKeys.parse(p256dh, auth)
         except ValueError:
             raise AddressError(f"has no usable keys; {ADDRESS_HELP}") from None
-        return Subscription(str(url), keys)
+        return Subscription(url, keys)
 
 
 def _vapid(settings: WebPushSettings) -> Vapid:

@@ -177,7 +177,10 @@ class Firing:
         taken = step(clock, row["occurrence"], now, most)
         if taken.skipped is not None:
             firings.skips.append(_missed(rule, row["zone"], taken.skipped))
-        firings.shots += [Shot(rule, occurrence, row["zone"]) for occurrence in taken.fire]
+        firings.shots += [
+            Shot(rule, occurrence, row["zone"], due_at=max(occurrence, row["due_at"]))
+            for occurrence in taken.fire
+        ]
         if taken.following is None:
             firings.ended.append(row["id"])
         else:
@@ -208,7 +211,9 @@ class Firing:
 def _shot(rule: Rule, row: asyncpg.Record) -> Shot:
     first = row["attempt"] == 0
     event = event_of(row["event"])
-    return Shot(rule, row["occurrence"], row["zone"], row["attempt"], event, counts=first)
+    return Shot(
+        rule, row["occurrence"], row["zone"], row["attempt"], event, counts=first, due_at=row["due_at"]
+    )
 
 
 def _missed(rule: Rule, zone: str, skipped: Skipped) -> Skip:

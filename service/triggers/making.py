@@ -21,6 +21,7 @@ from service.delivery.retry import clean, jittered
 from service.errors import DomainError
 from service.triggers import queries
 from service.triggers.matching import MissingValueError, request_of
+from service.triggers.metrics import TriggerMetrics
 from service.triggers.rules import TriggerDraft
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ class Rule:
         )
 
     @property
+    def kind(self) -> str:
+        return self.draft.schedule.kind
+
+    @property
     def runs_left(self) -> int | None:
         """None: without end."""
         return None if self.draft.max_runs is None else max(self.draft.max_runs - self.runs, 0)
@@ -61,7 +66,7 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One occurrence that is fired now. `counts`: as one of the trigger's runs, which neither a retry nor a person's
-    own firing is.
+    own firing is. `due_at`: what the clock waited for, if it did.
     """
 
     rule: Rule
@@ -70,6 +75,7 @@ class Shot:
     attempt: int = 0
     event: DomainEvent | None = None
     counts: bool = True
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +96,20 @@ class Result:
     mailing_id: UUID | None = None
     error: str | None = None
 
+    @property
+    def outcome(self) -> str:
+        return "made" if self.error is None else "failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The results in the order of the shots, the ids of the runs, and what the engine has to look at after the commit."""
+    """The results and the ids of the runs in the order of the shots, and what the engine has to look at after the commit."""
 
+    at: datetime
+    shots: Sequence[Shot]
     results: Sequence[Result]
     run_ids: Sequence[int]
+    skips: Sequence[Skip]
     written: Written
 
 
@@ -111,12 +124,14 @@ class Maker:
         make_mailing: MakeMailing,
         default_zone: str,
         random: Random,
+        metrics: TriggerMetrics,
     ) -> None:
         self._intake = intake
         self._retry_delays = tuple(retry_delays)
         self._make_mailing = make_mailing
         self._default_zone = default_zone
         self._random = random
+        self._metrics = metrics
 
     async def make(
         self, connection: Connection, shots: Sequence[Shot], skips: Sequence[Skip], now: datetime
@@ -127,10 +142,15 @@ class Maker:
         run_ids = await _write_runs(connection, shots, results, retries, skips, now)
         await _write_retries(connection, shots, retries)
         await _count(connection, shots, results, skips, now)
-        return Made(results, run_ids, written)
+        return Made(now, shots, results, run_ids, skips, written)
 
     def announce(self, made: Made) -> None:
         """It is committed."""
+        for shot, result in zip(made.shots, made.results, strict=True):
+            late = None if shot.due_at is None else (made.at - shot.due_at).total_seconds()
+            self._metrics.ran(shot.rule.kind, result.outcome, late)
+        for skip in made.skips:
+            self._metrics.ran(skip.rule.kind, "skipped", None)
         self._intake.announce(made.written)
 
     async def _make(
@@ -216,7 +236,7 @@ async def _write_runs(
             shot.occurrence,
             now,
             shot.attempt,
-            "made" if result.error is None else "failed",
+            result.outcome,
             result.notification_id,
             result.mailing_id,
             None if result.error is None else clean(result.error),

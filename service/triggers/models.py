@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-KINDS = ("once", "interval", "cron", "recipient-cron", "event")
-STATES = ("active", "paused", "finished", "failed")
+from service.triggers.rules import KINDS, STATES
+
 OUTCOMES = ("made", "skipped", "failed")
 
 
@@ -37,7 +37,8 @@ def _time(*, nullable: bool = False) -> Column[Any]:
 class Trigger(SQLModel, table=True):
     """A rule. `draft` is the whole of it as `rules.TriggerDraft` reads it; the rest is what statements ask for.
 
-    `anchor_at` is what intervals count from. `runs` counts the occurrences that were fired.
+    `anchor_at` is what intervals count from. `runs` counts the occurrences that were fired. `list_id` is the uploaded
+    list that its mailings are for.
     """
 
     __tablename__ = "trigger"
@@ -59,6 +60,8 @@ class Trigger(SQLModel, table=True):
             "zones_at",
             postgresql_where=text("state = 'active' AND kind = 'recipient-cron'"),
         ),
+        Index("trigger_state_kind", "state", "kind", "id"),
+        Index("trigger_list", "list_id", postgresql_where=text("list_id IS NOT NULL")),
     )
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
@@ -67,6 +70,7 @@ class Trigger(SQLModel, table=True):
     draft: str = Field(sa_column=Column(JSON, nullable=False))
     event: str | None = Field(default=None, sa_column=Column(Text))
     cancel_event: str | None = Field(default=None, sa_column=Column(Text))
+    list_id: UUID | None = Field(default=None, sa_column=Column(Uuid))
     state: str = Field(sa_column=Column(Text, nullable=False))
     anchor_at: datetime = Field(sa_column=_time())
     runs: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -93,13 +93,14 @@ DELETE FROM trigger_due WHERE trigger_id = $1 AND correlation = $2 AND NOT repea
 """
 
 INSERT = """
-INSERT INTO trigger (id, name, kind, draft, event, cancel_event, state, anchor_at, runs, zones_at, created_at, updated_at)
-VALUES ($1, $2, $3, $4::json, $5, $6, 'active', $7, 0, $7, $7, $7)
+INSERT INTO trigger (id, name, kind, draft, event, cancel_event, list_id, state, anchor_at, runs, zones_at, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4::json, $5, $6, $7, 'active', $8, 0, $8, $8, $8)
 ON CONFLICT (name) DO NOTHING RETURNING id
 """
 REPLACE = """
-UPDATE trigger SET name = $2, kind = $3, draft = $4::json, event = $5, cancel_event = $6, error = NULL,
-    state = $7, zones_at = $8, updated_at = $8
+UPDATE trigger SET name = $2, kind = $3, draft = $4::json, event = $5, cancel_event = $6, list_id = $7, error = NULL,
+    state = $8, zones_at = $9, updated_at = $9
 WHERE id = $1
 """
 LOCK = f"SELECT {_TRIGGER} FROM trigger WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608 - a constant
@@ -122,13 +123,14 @@ CROSS JOIN LATERAL (
 ) w
 """  # noqa: S608 - a constant
 GET = _SHOWN.format(chosen="WHERE id = $2")
-PAGE = (
-    _SHOWN.format(
-        chosen="""WHERE id < $2 AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR kind = $4)
-    ORDER BY id DESC LIMIT $5"""
-    )
-    + "ORDER BY t.id DESC"
-)
+# A page of each state and kind is a range of an index; the pages are merged.
+_PAGE = """WHERE id IN (
+        SELECT f.id FROM unnest($3::text[]) s(state) CROSS JOIN unnest($4::text[]) k(kind) CROSS JOIN LATERAL (
+            SELECT f.id FROM trigger f WHERE f.state = s.state AND f.kind = k.kind AND f.id < $2
+            ORDER BY f.id DESC LIMIT $5
+        ) f ORDER BY f.id DESC LIMIT $5
+    )"""
+PAGE = _SHOWN.format(chosen=_PAGE) + "ORDER BY t.id DESC"
 RUNS = """
 SELECT id, zone, occurrence, fired_at, attempt, outcome, notification_id, mailing_id, error, retry_at FROM trigger_run
 WHERE trigger_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
@@ -137,6 +139,8 @@ RUN = """
 SELECT id, zone, occurrence, fired_at, attempt, outcome, notification_id, mailing_id, error, retry_at FROM trigger_run
 WHERE id = $1
 """
+
+LISTS_IN_USE = "SELECT DISTINCT list_id FROM trigger WHERE list_id = ANY($1::uuid[])"
 
 STALE_ZONES = f"""
 SELECT {_TRIGGER} FROM trigger

@@ -21,6 +21,8 @@ from service.content.drafts import PARAM, storable
 from service.contract import EventName, UtcDatetime
 from service.contract.fields import LINE, WHOLE
 
+KINDS = ("once", "interval", "cron", "recipient-cron", "event")
+STATES = ("active", "paused", "finished", "failed")
 YEAR_SECONDS = 366 * 24 * 3600
 PATH = r"^(recipient|event|id|data(\.[^.\x00-\x1f\x7f]{1,100}){1,8})$"
 SKIP_LATE_SECONDS = 60.0

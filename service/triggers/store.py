@@ -15,7 +15,7 @@ from service.db.ids import uuid7
 from service.mailings.drafts import parse_draft
 from service.triggers import queries
 from service.triggers.making import Due, Rule, insert_due
-from service.triggers.rules import Once, OnEvent, RecipientCron, TriggerDraft
+from service.triggers.rules import KINDS, STATES, Once, OnEvent, RecipientCron, TriggerDraft
 from service.triggers.timing import Clock
 
 WAITING_COUNT_LIMIT = 10_000
@@ -139,7 +139,8 @@ class Triggers:
 
     async def page(self, state: str | None, kind: str | None, before: UUID | None, limit: int) -> Page:
         """The newest first."""
-        values = (WAITING_COUNT_LIMIT, before or LAST_ID, state, kind, limit + 1)
+        states, kinds = [state] if state else list(STATES), [kind] if kind else list(KINDS)
+        values = (WAITING_COUNT_LIMIT, before or LAST_ID, states, kinds, limit + 1)
         async with self._database.connection() as connection:
             return _cut(await connection.fetch(queries.PAGE, *values), limit)
 
@@ -209,11 +210,23 @@ class Triggers:
         return sorted({self._default_zone if zone == NO_ZONE else zone for zone in found})
 
 
-def _columns(draft: TriggerDraft) -> tuple[str, str, str, str | None, str | None]:
+async def lists_in_use(connection: Connection, lists: Sequence[UUID]) -> set[UUID]:
+    """Which of these uploaded lists triggers are for, whatever their state."""
+    return {row["list_id"] for row in await connection.fetch(queries.LISTS_IN_USE, lists)}
+
+
+def _columns(draft: TriggerDraft) -> tuple[str, str, str, str | None, str | None, UUID | None]:
     schedule = draft.schedule
     event = schedule.event if isinstance(schedule, OnEvent) else None
     cancel = schedule.cancel.event if isinstance(schedule, OnEvent) and schedule.cancel else None
-    return draft.name, schedule.kind, draft.model_dump_json(exclude_unset=True), event, cancel
+    return draft.name, schedule.kind, draft.model_dump_json(exclude_unset=True), event, cancel, _list(draft)
+
+
+def _list(draft: TriggerDraft) -> UUID | None:
+    if draft.action.mailing is None:
+        return None
+    audience = parse_draft(draft.action.mailing).audience
+    return audience.uploaded if audience.kind == "uploaded" else None
 
 
 def _cut(rows: Sequence[Row], limit: int) -> Page:

@@ -1,8 +1,10 @@
 """Mailings over REST: written down, tried, started, followed."""
 
 import csv
+import http.client
 import io
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -191,6 +193,51 @@ def test_an_uploaded_list(call: Call, get: Get, crowd: list[str]) -> None:
     wrong = call("PUT", f"{other}/recipients", b"a,b\n1,2\n", headers={"Content-Type": "text/csv"})
     assert "line 1" in problem_of(wrong, 409, "mailing_refused")["detail"]
     problem_of(call("PUT", f"{other}/recipients", {"a": 1}), 415, "unsupported_media_type")
+
+
+def _open_upload(service: Service, path: str) -> http.client.HTTPConnection:
+    """An upload whose body has begun, and not ended."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection.putrequest("PUT", f"{path}/recipients")
+    for name, value in (
+        ("X-API-Key", API_KEY),
+        ("Content-Type", "text/csv"),
+        ("Transfer-Encoding", "chunked"),
+    ):
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(b"c\r\nexternal_id\n\r\n")
+    return connection
+
+
+def test_an_upload_for_what_is_no_draft_is_not_read(call: Call, service: Service, crowd: list[str]) -> None:
+    path = _create(call, _draft(crowd, start_at="2100-01-01T00:00:00Z"))
+    call("POST", f"{path}/start")
+    scheduled = re.compile(rb'^mailings{status="scheduled"} [1-9]', re.MULTILINE)
+    wait_blocking(lambda: scheduled.search(call("GET", "/metrics", key=None).body))
+    connection = _open_upload(service, path)
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())["code"]) == (409, "mailing_state")
+    connection.close()
+    call("POST", f"{path}/cancel")
+
+
+def test_an_upload_leaves_the_rest_of_a_draft_as_it_is(
+    call: Call, get: Get, service: Service, crowd: list[str]
+) -> None:
+    path = _create(call, _draft(crowd))
+    lists = get(f"{path}")["draft"]["audience"]
+    connection = _open_upload(service, path)
+    changed = _draft(crowd, name="Changed meanwhile")
+    assert call("PUT", path, changed).status == 200
+    line = f"{crowd[0]}\n".encode()
+    connection.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(line), line))
+    assert connection.getresponse().status == 200
+    connection.close()
+    draft = get(path)["draft"]
+    assert draft["name"] == "Changed meanwhile"
+    assert draft["audience"] != lists
+    assert draft["audience"].keys() == {"uploaded"}
 
 
 def test_a_trial_leaves_the_numbers_alone(call: Call, get: Get, crowd: list[str]) -> None:

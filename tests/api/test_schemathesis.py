@@ -64,12 +64,19 @@ async def _store_tickets(dsn: str) -> None:
 async def _store_rejections(dsn: str) -> None:
     """Something for the calls under /v1/rejections to find."""
     connection = await asyncpg.connect(dsn)
-    for raw in (b"\xff", b'{"body": "x"}', b'{"body": "x", "sender": "CONSOLE"}'):
+    for source, raw in (
+        ("rabbit:notifications", b"\xff"),
+        ("rabbit:notifications", b'{"body": "x"}'),
+        ("rabbit:notifications", b'{"body": "x", "sender": "CONSOLE"}'),
+        ("kafka-events:events", b'{"event": ""}'),
+        ("kafka-events:events", b'{"event": "order.paid"}'),
+    ):
         await connection.execute(
             """INSERT INTO rejection (id, at, source, reason, problems, raw, size)
-            VALUES ($1, now(), 'rabbit:notifications', 'broken', '[]', $2, $3)""",
+            VALUES ($1, now(), $4, 'broken', '[]', $2, $3)""",
             uuid7(),
             raw,
             len(raw),
+            source,
         )
     await connection.close()

@@ -79,17 +79,37 @@ def test_a_wrong_event_is_refused_by_name(call: Call, body: Any, field: str) -> 
     assert [problem["field"] for problem in document["problems"]] == [field]
 
 
-async def test_an_event_among_the_rejections_is_not_a_notification(call: Call, api_database: str) -> None:
+async def test_a_rejected_event_is_replayed_as_an_event_once(call: Call, get: Get, api_database: str) -> None:
+    name = f"order.{uuid7().hex}"
+    trigger = made(call, rule(f"on {name}", {"kind": "event", "event": name}))
     rejection, raw = uuid7(), b'{"event": "white space"}'
     await query(
         api_database,
         """INSERT INTO rejection (id, at, source, reason, problems, raw, size)
-        VALUES ($1, now(), 'rabbit-events:x', 'broken', '[]', $2, 1)""",
+        VALUES ($1, now(), 'rabbit-events:x', 'broken', '[]', $2, 24)""",
         rejection,
         raw,
     )
-    document = problem_of(call("POST", f"/v1/rejections/{rejection}/replay"), 409, "still_rejected")
-    assert "/v1/events" in document["detail"]
+    path = f"/v1/rejections/{rejection}"
+    document = problem_of(call("POST", f"{path}/replay"), 409, "still_rejected")
+    assert document["problems"][0]["field"] == "event"
+    notification = {"title": "x", "body": "y", "sender": "CONSOLE"}
+    document = problem_of(call("POST", f"{path}/replay", notification), 409, "still_rejected")
+    assert "rabbit-events" in document["detail"]
+    problem_of(call("POST", f"{path}/replay", {"event": ""}), 422, "invalid_request")
+    assert get(path)["replayed_at"] is None
+    taken = call("POST", f"{path}/replay", {"event": name})
+    assert (taken.status, taken.json()) == (
+        202,
+        {"repeat": False, "fired": 1, "waiting": 0, "cancelled": 0},
+    )
+    shown = get(path)
+    assert shown["replayed_at"] is not None
+    assert shown["notification_id"] is None
+    for corrected in ({"event": name}, {"event": name, "id": f"another {name}"}):
+        again = call("POST", f"{path}/replay", corrected)
+        assert (again.status, again.json()["repeat"]) == (200, True)
+    assert len(get(f"/v1/triggers/{trigger['id']}/runs")["items"]) == 1
 
 
 def test_management(call: Call, get: Get) -> None:

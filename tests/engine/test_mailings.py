@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,11 +17,13 @@ from service.delivery.planning import Defaults
 from service.errors import MailingRefused, MailingState
 from service.mailings.progress import Progress, progress_of
 from service.mailings.runner import RETRY_SECONDS
+from service.mailings.uploads import upload
 from service.senders.base import BaseSender, Gone, Message, Outcome, Refused, Retry
 from tests.engine.conftest import Bench, ScriptedSender, StartBench
 from tests.engine.test_devices import Phones, devices
 from tests.engine.test_people import contacts, people
 from tests.support.mailings import MailingBench, fill_people
+from tests.support.triggers import TriggerBench
 from tests.support.waiting import wait_until
 
 Begin = Callable[..., Awaitable[tuple[Bench, MailingBench]]]
@@ -66,13 +69,15 @@ async def open_rows(bench: Bench) -> int:
 async def test_everybody_gets_it_once_from_two_replicas(begin: Begin) -> None:
     sender = ScriptedSender()
     bench, mailing = await begin(sender, rows_ahead=200, batch_people=50)
-    await begin(sender, rows_ahead=200, batch_people=50)
+    _, other = await begin(sender, rows_ahead=200, batch_people=50)
     await fill_people(bench.database, 1_000)
     await people(bench, muted={"contacts": contacts(("TG", "m")), "muted": True}, lost={"contacts": []})
     row = await mailing.until(await mailing.start(), "finished")
     assert (row["planned"], row["made"]) == (1_002, 1_002)
     tally = await mailing.tally(row["id"])
     assert (tally.sent, tally.suppressed) == (1_000, Counter(muted=1, no_contact=1))
+    made = [each.registry.get_sample_value("mailing_recipients_made_total") for each in (mailing, other)]
+    assert sum(filter(None, made)) == 1_002
     assert Counter(call.address for call in sender.calls) == Counter({f"a{n}": 1 for n in range(1_000)})
 
 
@@ -249,10 +254,48 @@ async def test_what_remains_is_people_where_they_have_several_devices(begin: Beg
 
     await wait_until(waits)
     seen = await progress()
-    assert (seen.planned, seen.made, seen.tally.sent, seen.remaining) == (6, 4, 8, 2)
+    assert (seen.planned, seen.made, seen.tally.sent, seen.remaining) == (6, 4, 4, 2)
     await mailing.mailings.approve(mailing_id)
     await mailing.until(mailing_id, "finished")
     assert (await progress()).remaining == 0
+
+
+async def test_a_person_whose_old_devices_are_dead_was_reached(begin: Begin) -> None:
+    phones = Phones()
+    bench, mailing = await begin(phones)
+    names = [f"p{number}" for number in range(6)]
+    await people(bench, **{name: {"contacts": []} for name in names})
+    for name in names:
+        await devices(bench, name, f"{name}-old", f"{name}-older", f"{name}-new")
+        phones.dead |= {f"{name}-old", f"{name}-older"}
+    mailing_id = await mailing.start(content={"body": "hello", "sender": "PUSH"}, canary={"share": 0.5})
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.sent, tally.failed.total(), len(phones.calls)) == (6, 0, 18)
+
+
+async def test_whom_no_device_reached_counts_once(begin: Begin) -> None:
+    phones = Phones()
+    bench, mailing = await begin(phones)
+    await people(bench, **{name: {"contacts": []} for name in ("gone", "mixed", "erased")})
+    await devices(bench, "gone", "g1", "g2")
+    await devices(bench, "mixed", "m1", "m2")
+    await devices(bench, "erased", "e1", "e2")
+    phones.dead |= {"g1", "g2", "m1"}
+    phones.refusing.add("m2")
+    phones.sick = {"e1": 100, "e2": 100}
+    content = {"body": "hello", "sender": "PUSH"}
+    mailing_id = await mailing.start(content=content, limits={"failed": 1, "blocked": 1})
+
+    async def counted() -> bool:
+        return (await mailing.tally(mailing_id)).ended == 2
+
+    await wait_until(counted)
+    erased = await bench.database.pool.fetchval("SELECT id FROM recipient WHERE external_id = 'erased'")
+    assert await bench.engine.operations.forget(erased) == 2
+    await mailing.until(mailing_id, "finished")
+    tally = await mailing.tally(mailing_id)
+    assert (tally.failed, tally.erased, tally.sent) == (Counter(gone=1, refused=1), 1, 0)
 
 
 async def test_a_sick_canary_stops_it(begin: Begin) -> None:
@@ -383,6 +426,35 @@ async def test_a_topic_and_a_list(begin: Begin) -> None:
         await mailing.start(audience={"topic": "none"})
 
 
+async def test_an_uploaded_list_stays_as_long_as_a_trigger_is_for_it(begin: Begin) -> None:
+    bench, mailing = await begin(ScriptedSender())
+    await mailing.runner.close()
+    await fill_people(bench.database, 3)
+
+    async def given() -> AsyncIterator[bytes]:
+        yield b"p0\np1\n"
+
+    used, unused = await upload(bench.database, given()), await upload(bench.database, given())
+    triggers = TriggerBench(bench.engine, bench.database, senders={"TG": ScriptedSender()})
+    draft = {"name": "m", "content": {"body": "hello", "sender": "TG"}}
+    action = {"mailing": {**draft, "audience": {"uploaded": str(used.list_id).upper()}}}
+    trigger = await triggers.make({"kind": "cron", "expression": "0 9 * * *"}, action=action)
+    await bench.database.pool.execute("UPDATE audience_list SET created_at = now() - interval '2 days'")
+
+    async def kept() -> list[UUID]:
+        while await mailing.retiring.step():
+            pass
+        rows = await bench.database.pool.fetch("SELECT DISTINCT list_id FROM audience_member")
+        return [row["list_id"] for row in rows]
+
+    assert unused.members == used.members == 2
+    assert await kept() == [used.list_id]
+    await triggers.triggers.pause(trigger)
+    assert await kept() == [used.list_id]
+    await triggers.triggers.delete(trigger)
+    assert await kept() == []
+
+
 async def test_one_that_cannot_begin_says_why(begin: Begin) -> None:
     bench, mailing = await begin(ScriptedSender())
     topics = Topics(bench.database)
@@ -396,13 +468,16 @@ async def test_one_that_cannot_begin_says_why(begin: Begin) -> None:
 
 
 async def test_numbers_survive_the_deliveries(begin: Begin) -> None:
-    bench, mailing = await begin(ScriptedSender())
+    bench, mailing = await begin(ScriptedSender(), engine={"retention_days": 1e-9})
     await fill_people(bench.database, 30)
     mailing_id = await mailing.start()
     await mailing.until(mailing_id, "finished")
     await mailing.runner.close()
+    while await bench.engine.housekeeping.retire():
+        pass
+    assert await bench.database.pool.fetchval("SELECT count(*) FROM delivery") == 30  # they are the mailing's
     await bench.database.pool.execute("UPDATE mailing SET ended_at = now() - interval '31 days'")
-    while await mailing.runner.retire():
+    while await mailing.retiring.step():
         pass
     for table in ("delivery", "notification"):
         assert await bench.database.pool.fetchval(f"SELECT count(*) FROM {table}") == 0
@@ -465,8 +540,11 @@ async def test_an_escalation_of_a_paused_mailing_waits_and_a_cancel_ends_them_al
     assert (tally.sent, tally.cancelled) == (2, 1)
 
 
+@pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("rate", [None, 500.0])
-async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin, rate: float | None) -> None:
+async def test_what_a_closing_window_leaves_waits_for_the_next_day(
+    begin: Begin, rate: float | None, paused: bool
+) -> None:
     sender = ScriptedSender(concurrency=1)
     sender.gate.clear()
     bench, mailing = await begin(sender)
@@ -480,6 +558,8 @@ async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin,
         return (await mailing.mailings.get(mailing_id))["made"] == 20
 
     await wait_until(made)
+    if paused:
+        await mailing.mailings.pause(mailing_id, "over the closing")
     await mailing.runner.close()
     # As if the window had closed an hour ago, and nobody had looked since.
     closes = f"{now - timedelta(hours=1):%H:%M}"
@@ -495,6 +575,8 @@ async def test_what_a_closing_window_leaves_waits_for_the_next_day(begin: Begin,
         return bool(await bench.database.pool.fetchval(counted) == 19)
 
     await wait_until(given_back)
+    if paused:
+        await mailing.mailings.resume(mailing_id)
     mailing.runner.start()
     opens = (now + timedelta(hours=21)).replace(second=0, microsecond=0)
 

@@ -1,6 +1,7 @@
 """Triggers on a real PostgreSQL, by a clock that the tests set."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 
 from service.contract import DomainEvent
+from service.triggers import queries, rules
 from service.triggers.events import Arrived
 from service.triggers.rules import TriggerDraft
-from service.triggers.store import NameTakenError
+from service.triggers.store import LAST_ID, NameTakenError
 from service.triggers.timing import Clock
 from tests.engine.conftest import ScriptedSender, StartBench
 from tests.support.triggers import START, TriggerBench
@@ -18,6 +20,12 @@ from tests.support.waiting import wait_until
 
 MINUTE = timedelta(minutes=1)
 HOURLY = {"kind": "cron", "expression": "0 * * * *"}
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("cron", {"expression": "0 * * * *"}),
+    ("interval", {"every_seconds": 60}),
+    ("once", {"at": "2027-01-01T12:00:00Z"}),
+    ("interval", {"every_seconds": 3600}),
+]
 
 
 @pytest.fixture
@@ -110,6 +118,37 @@ async def test_what_is_asked_for_together_is_fired_in_few_transactions(bench: Tr
     assert sorted(row["count"] for row in times) == [50, 100]
 
 
+async def test_a_page_of_one_state_is_a_range_of_an_index(bench: TriggerBench) -> None:
+    names = [f"number {number}" for number in range(4)]
+    wanted = [
+        await bench.make({"kind": kind, **rest}, name)
+        for name, (kind, rest) in zip(names, KINDS, strict=True)
+    ]
+    await bench.database.pool.execute("UPDATE trigger SET state = 'failed'")
+    await bench.database.pool.execute(
+        """INSERT INTO trigger (id, name, kind, draft, state, anchor_at, runs, created_at, updated_at)
+        SELECT gen_random_uuid(), 'of many ' || n, t.kind, t.draft, 'active', now(), 0, now(), now()
+        FROM trigger t, generate_series(1, 10000) n WHERE t.name = 'number 0'"""
+    )
+    await bench.database.pool.execute("ANALYZE trigger")
+    newest = wanted[::-1]
+    first = await bench.triggers.page("failed", None, None, 3)
+    rest = await bench.triggers.page("failed", None, first.next, 3)
+    assert [row["id"] for row in (*first.rows, *rest.rows)] == newest
+    cron = await bench.triggers.page("failed", "cron", None, 3)
+    assert [row["kind"] for row in cron.rows] == ["cron"]
+    assert (await bench.triggers.page("failed", "event", None, 3)).rows == []
+    everything = await bench.triggers.page(None, None, None, 500)
+    assert [row["id"] for row in everything.rows] == sorted(
+        (row["id"] for row in everything.rows), reverse=True
+    )
+    values = {1: "10", 2: f"'{LAST_ID}'", 3: "ARRAY['failed']", 4: f"ARRAY{list(rules.KINDS)}", 5: "51"}
+    asked = re.sub(r"\$(\d)", lambda found: values[int(found[1])], queries.PAGE)
+    plan = "\n".join(row[0] for row in await bench.database.pool.fetch("EXPLAIN " + asked))
+    assert "trigger_state_kind" in plan, plan
+    assert "Seq Scan on trigger" not in plan, plan
+
+
 # --- what was missed -------------------------------------------------------------------------------
 
 
@@ -181,6 +220,40 @@ async def test_years_of_downtime_cost_no_walk_through_every_minute() -> None:
     clock = Clock(draft, START)
     now = START + timedelta(days=3650, seconds=30)
     assert clock.newest(START, now) == now - timedelta(seconds=30)
+
+
+async def test_runs_and_lateness_are_counted(bench: TriggerBench) -> None:
+    await bench.make(HOURLY)
+    await bench.make(
+        HOURLY, "broken", action={"notification": {"template": "none"}}, retry_delays_seconds=[60]
+    )
+    await bench.make({"kind": "interval", "every_seconds": 60}, "gone by", misfire={"policy": "skip"})
+    await bench.make({"kind": "event", "event": "x", "delay_seconds": 60}, "later")
+    await bench.make({"kind": "event", "event": "x"}, "at once")
+    await bench.happen("x")
+    await bench.jump(hours=1, seconds=4)
+    await bench.jump(minutes=10)
+    counts = {
+        labels: bench.registry.get_sample_value(
+            "trigger_runs_total", dict(zip(("kind", "outcome"), labels, strict=True))
+        )
+        for labels in (("cron", "made"), ("cron", "failed"), ("interval", "skipped"), ("event", "made"))
+    }
+    assert counts == {
+        ("cron", "made"): 1, ("cron", "failed"): 2, ("interval", "skipped"): 2, ("event", "made"): 2
+    }  # fmt: skip
+
+    def late(kind: str, what: str) -> float | None:
+        return bench.registry.get_sample_value(f"trigger_lateness_seconds_{what}", {"kind": kind})
+
+    assert late("event", "count") == 1
+    assert late("event", "sum") == 3_544
+    assert late("cron", "count") == 3
+    first, again = 4 + 4, late("cron", "sum")
+    assert again is not None
+    assert (
+        first + 520 <= again <= first + 560
+    )  # the retry was due a minute after the failure, a fifth sooner or later
 
 
 # --- failures --------------------------------------------------------------------------------------

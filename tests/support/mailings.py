@@ -5,17 +5,21 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from prometheus_client import CollectorRegistry
 
 from service.contract import DEFAULT_BOUNDS
 from service.db.database import Database
 from service.delivery.engine import Engine
 from service.delivery.planning import Defaults, Planner
 from service.mailings.drafts import parse_draft
+from service.mailings.metrics import MailingMetrics
+from service.mailings.retiring import Retiring
 from service.mailings.runner import Runner
 from service.mailings.store import Mailings
 from service.mailings.tally import Tally
 from service.senders.base import BaseSender
 from service.settings import MailingSettings
+from service.triggers.store import lists_in_use
 from tests.support.waiting import wait_until
 
 
@@ -35,14 +39,17 @@ class MailingBench:
         self.planner = Planner(senders, defaults or Defaults())
         self.database = database
         self.mailings = Mailings(database, self.planner, DEFAULT_BOUNDS)
+        self.retiring = Retiring(database, retention_days=retention_days, lists_in_use=lists_in_use)
+        self.registry = CollectorRegistry()
         self.runner = Runner(
             database,
             self.planner,
             engine.wakeups,
             settings=MailingSettings(**settings),
-            retention_days=retention_days,
             transports=["rabbit"],
             look=engine.look,
+            retiring=self.retiring,
+            metrics=MailingMetrics(self.registry),
         )
 
     async def write_down(self, **fields: Any) -> UUID:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from service.contract import DomainEvent
 from service.db.database import Database
 from service.delivery.engine import Engine
@@ -15,6 +17,7 @@ from service.settings import TriggerSettings
 from service.triggers.events import Arrived, Events, Taken
 from service.triggers.firing import Firing, Moment
 from service.triggers.making import Maker
+from service.triggers.metrics import TriggerMetrics
 from service.triggers.rules import TriggerDraft
 from service.triggers.store import Triggers
 from service.triggers.upkeep import Upkeep
@@ -41,12 +44,14 @@ class TriggerBench:
         self.settings = chosen
         planner = Planner(senders, Defaults(zone=default_zone))
         mailings = Mailings(database, planner, engine.intake.bounds)
+        self.registry = CollectorRegistry()
         self.maker = Maker(
             engine.intake,
             retry_delays=chosen.retry_delays_seconds,
             make_mailing=mailings.make,
             default_zone=default_zone,
             random=Random(1),
+            metrics=TriggerMetrics(self.registry),
         )
         self.firing = Firing(database, self.maker, chosen, random=Random(1), clock=self.clock)
         self.events = Events(database, self.maker, clock=self.clock)
