@@ -1,13 +1,9 @@
 """The least SMTP server that a fast fake needs: every mail is taken, nothing is encrypted, commands may be pipelined.
 
 In a test: `async with TinySmtpServer() as server`, then `server.port`, `server.recipients`.
-On its own: `python -m tests.fakes.tiny_smtp --port 2525`, which prints `ready HOST:PORT`, and every second in
-which mails came how many it has.
 """
 
-import argparse
 import asyncio
-import contextlib
 from typing import Self, cast
 
 _EHLO = b"250-tiny\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-SMTPUTF8\r\n250 SIZE 67108864\r\n"
@@ -15,10 +11,10 @@ _END = b"\r\n.\r\n"
 
 
 class TinySmtpServer:
-    """`async with` starts and stops it. Port 0 picks a free one. `recipients` are in the order of their mails."""
+    """`async with` starts and stops it, on a free port. `recipients` are in the order of their mails."""
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    def __init__(self) -> None:
+        self.port = 0
         self.recipients: list[str] = []
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -104,27 +100,3 @@ class _Connection(asyncio.Protocol):
             case b"MAIL" | b"RSET" | b"NOOP":
                 return b"250 2.0.0 ok\r\n"
         return b"502 5.5.1 not known\r\n"
-
-
-async def _serve(port: int) -> None:
-    async with TinySmtpServer(port) as server:
-        print(f"ready 127.0.0.1:{server.port}", flush=True)
-        told = 0
-        while True:
-            await asyncio.sleep(1)
-            if len(server.recipients) != told:
-                told = len(server.recipients)
-                print(told, flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()
