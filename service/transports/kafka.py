@@ -58,7 +58,7 @@ class KafkaTransport(SupervisedTransport):
 
     def _make_broker(self) -> None:
         self.broker = KafkaBroker(
-            _servers(self._settings),
+            self._settings.bootstrap_servers,
             enable_idempotence=True,
             max_request_size=RECORD_MAX_BYTES,
             linger_ms=0,
@@ -160,7 +160,7 @@ class KafkaTransport(SupervisedTransport):
         await asyncio.gather(*confirmations)
 
     async def _open(self) -> str:
-        await _probe(_servers(self._settings))
+        await _probe(self._settings.bootstrap_servers)
         await self.broker.start()
         return await self._check()
 
@@ -222,10 +222,6 @@ async def _without_headers(
 
 async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
-
-
-def _servers(settings: KafkaSettings) -> list[str]:
-    return [server.strip() for server in (settings.bootstrap_servers or "").split(",")]
 
 
 async def _probe(servers: Sequence[str]) -> None:

@@ -196,8 +196,8 @@ class Firing:
             await connection.execute(queries.DELETE_DUE, firings.ended)
 
     async def _put_off(self, moment: Moment, error: str) -> None:
-        delays = self._settings.retry_delays_seconds or (60.0,)
-        later = self._clock() + timedelta(seconds=jittered(delays[-1], self._random))
+        delay = self._settings.retry_delays_seconds[-1]
+        later = self._clock() + timedelta(seconds=jittered(delay, self._random))
         try:
             async with self._database.connection() as connection:
                 await connection.execute(queries.PUT_OFF, *moment, later, clean(error))
