@@ -153,7 +153,7 @@ def list_keys() -> None:
     from rich.table import Column, Table
 
     async def read(api_keys: "ApiKeys") -> Any:
-        return await api_keys.page()
+        return (await api_keys.page()).rows
 
     table = Table(Column("id", no_wrap=True), "name", "prefix", "scopes", "made", "expires", "revoked")
     for info in _with_keys(read):

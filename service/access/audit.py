@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from service.access.principal import Principal
 from service.db.database import Database
+from service.db.pages import Page, cut
 
 _BEGIN = """
 INSERT INTO audit_entry (at, actor, action, target, details)
@@ -63,11 +65,12 @@ class Audit:
             async with self._database.connection() as connection:
                 await connection.execute(_END, entry_id, outcome, _json(results))
 
-    async def page(self, before: int | None = None, limit: int = 100) -> list[Entry]:
+    async def page(self, before: int | None = None, limit: int = 100) -> Page[Entry]:
         """The newest entries."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_PAGE, before, limit)
-        return [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+            rows = await connection.fetch(_PAGE, before, limit + 1)
+        entries = [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+        return cut(entries, limit, attrgetter("id"))
 
 
 def _json(value: dict[str, Any]) -> str:

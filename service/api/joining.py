@@ -11,10 +11,10 @@ from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.recipients import WITH_BODY, ExternalId, RecipientView, nobody, view_of
 from service.audience import linking
-from service.audience.pages import Row
 from service.audience.profile import ExternalId as NewExternalId
 from service.contract import NotificationRequest, Priority, SenderName
 from service.db.database import Connection
+from service.db.pages import Row
 from service.delivery.intake import Submission
 from service.errors import InvalidRequest, NotFound, NoWayToJoin
 

@@ -76,10 +76,8 @@ async def create_key(deps: Deps, caller: Manager, body: KeyRequest) -> NewKeyVie
 @router.get("", summary="List API keys", responses=documented(InvalidRequest))
 async def list_keys(deps: Deps, _caller: Manager, query: Annotated[UuidPaging, Query()]) -> Page[KeyView]:
     """The newest first, revoked ones too."""
-    keys = await deps.keys.page(query.before, query.limit + 1)
-    shown = keys[: query.limit]
-    following = shown[-1].id if len(keys) > query.limit else None
-    return Page(items=[KeyView(**_fields(key)) for key in shown], next=cursor_of(following))
+    page = await deps.keys.page(query.before, query.limit)
+    return Page(items=[KeyView(**_fields(key)) for key in page.rows], next=cursor_of(page.next))
 
 
 @router.delete(

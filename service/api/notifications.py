@@ -27,9 +27,10 @@ from service.contract import (
     parse_request,
 )
 from service.contract.fields import Category, RequestId
+from service.db.pages import Row
 from service.delivery.intake import Accepted, Refusal, Submission
 from service.delivery.jobs import content_of
-from service.delivery.listing import NotificationFilter, Row, load_json
+from service.delivery.listing import NotificationFilter, load_json
 from service.delivery.planning import Plan
 from service.delivery.rows import route_rows
 from service.errors import (

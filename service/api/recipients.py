@@ -14,7 +14,6 @@ from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.ticket_views import TicketView, ticket_fields
 from service.api.views import DeliveryView
-from service.audience.pages import Row
 from service.audience.people import QuietHours
 from service.audience.profile import (
     EXTERNAL_ID,
@@ -29,6 +28,7 @@ from service.audience.profile import (
 )
 from service.audience.recipients import RecipientFilter
 from service.contract import ContractError, SenderName
+from service.db.pages import Row
 from service.delivery.listing import load_json
 from service.errors import BodyTooLarge, InvalidContact, InvalidRequest, NotFound, UnsupportedMediaType
 from service.senders.base import BaseSender

@@ -15,7 +15,8 @@ from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented, refusal_of
 from service.api.raw import json_body
 from service.contract import ContractError, FieldProblem, UtcDatetime
-from service.delivery.listing import Row, load_json
+from service.db.pages import Row
+from service.delivery.listing import load_json
 from service.delivery.planning import Refusal
 from service.errors import (
     BodyTooLarge,

@@ -134,10 +134,8 @@ class TemplateQuery(NumberPaging):
 @router.get("", summary="List templates", dependencies=[reading], responses=documented(InvalidRequest))
 async def list_templates(deps: Deps, query: Annotated[TemplateQuery, Query()]) -> Page[TemplateSummary]:
     """The newest first, each with its current version."""
-    found = await deps.templates.page(query.before, query.limit + 1, state=query.state)
-    shown = found[: query.limit]
-    following = shown[-1].id if len(found) > query.limit else None
-    return Page(items=[_summary(listed) for listed in shown], next=cursor_of(following))
+    page = await deps.templates.page(query.before, query.limit, state=query.state)
+    return Page(items=[_summary(listed) for listed in page.rows], next=cursor_of(page.next))
 
 
 @router.put(
@@ -194,12 +192,10 @@ async def list_template_versions(
     deps: Deps, key: Key, query: Annotated[NumberPaging, Query()]
 ) -> Page[TemplateView]:
     """The newest first, those of an archived template too."""
-    found = await deps.templates.versions(key, query.before, query.limit + 1)
-    if not found and query.cursor is None:
+    page = await deps.templates.versions(key, query.before, query.limit)
+    if not page.rows and query.cursor is None:
         raise NotFound(f"no template is called {key}")
-    shown = found[: query.limit]
-    following = shown[-1].number if len(found) > query.limit else None
-    return Page(items=[_view(version) for version in shown], next=cursor_of(following))
+    return Page(items=[_view(version) for version in page.rows], next=cursor_of(page.next))
 
 
 @router.get(

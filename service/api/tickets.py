@@ -24,9 +24,10 @@ from service.api.ticket_views import (
     ticket_fields,
 )
 from service.contract import Address, UtcDatetime
+from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound, SupportOff, TicketClosed
 from service.support.desk import Desk
-from service.support.listing import Row, TicketFilter
+from service.support.listing import TicketFilter
 from service.support.values import Operator
 
 _BIGGEST_ID = 2**53 - 1

@@ -11,8 +11,8 @@ from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.recipients import TOPIC_NAME, WITH_BODY
-from service.audience.pages import Row
 from service.audience.profile import EXTERNAL_ID, EXTERNAL_ID_MAX_CHARS
+from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound
 
 Name = Annotated[str, Path(pattern=TOPIC_NAME)]

@@ -13,7 +13,8 @@ from service.api.problems import documented
 from service.content.drafts import storable
 from service.contract import DomainEvent, FieldProblem
 from service.contract.fields import RecipientId
-from service.delivery.listing import Row, load_json
+from service.db.pages import Row
+from service.delivery.listing import load_json
 from service.errors import (
     BodyTooLarge,
     InvalidRequest,
