@@ -11,7 +11,7 @@ from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import documented
 from service.api.views import DeliveryDetail, DeliveryView, Status
 from service.contract import Address, SenderName, UtcDatetime
-from service.contract.fields import WHOLE
+from service.contract.fields import LINE, WHOLE
 from service.delivery.listing import DeadFilter, DeliveryFilter
 from service.delivery.operations import DeadLetterFilter
 from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMediaType
@@ -20,7 +20,7 @@ from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMe
 _BIGGEST_ID = 2**53 - 1
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000), WHOLE]
-ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 
 router = APIRouter(tags=["deliveries"])
 

@@ -13,6 +13,7 @@ from service.api.deps import Deps, Manager
 from service.api.paging import Page, UuidPaging, cursor_of
 from service.api.problems import documented
 from service.contract import UtcDatetime
+from service.contract.fields import LINE
 from service.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -32,7 +33,7 @@ class KeyRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"name": "billing", "scopes": ["send"]}]}
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=LINE)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
     expires_at: UtcDatetime | None = None
 

@@ -13,6 +13,7 @@ from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page
 from service.api.problems import documented
 from service.contract import Address, NotificationRequest, Priority
+from service.contract.fields import LINE
 from service.delivery.intake import Submission
 from service.delivery.listing import QueueState
 from service.delivery.planning import Refusal
@@ -21,7 +22,7 @@ from service.errors import BodyTooLarge, InvalidRequest, NotAccepted, NotFound, 
 from service.health import PartHealth
 from service.senders.base import BaseSender
 
-Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=LINE)]
 _WITH_BODY = (NotFound, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 
 router = APIRouter(prefix="/senders", tags=["senders"])

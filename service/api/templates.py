@@ -14,11 +14,12 @@ from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
 from service.api.problems import RETRY_AFTER_SECONDS, documented
 from service.content.checking import Finding, example_params
-from service.content.drafts import KEY, LocaleTag, TemplateDraft, draft_of, storable
+from service.content.drafts import Locale, TemplateDraft, draft_of, storable
 from service.content.rendering import Rendered, RenderError
 from service.content.store import Listed
 from service.content.templates import Format, TemplateVersion, Variant, check_params, choose
 from service.contract import FieldProblem, SenderName
+from service.contract.fields import TemplateKey
 from service.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -33,7 +34,7 @@ from service.senders.base import Message
 _BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 _BIGGEST_NUMBER = 2**31 - 1
 
-Key = Annotated[str, Path(pattern=KEY, description="The template's name, as `order.paid`")]
+Key = Annotated[TemplateKey, Path(description="The template's name, as `order.paid`")]
 Number = Annotated[int, Path(ge=1, le=_BIGGEST_NUMBER, description="The version's number")]
 
 router = APIRouter(prefix="/templates", tags=["templates"])
@@ -106,7 +107,7 @@ class PreviewRequest(BaseModel):
     )
 
     sender: SenderName
-    locale: LocaleTag
+    locale: Locale
     zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_+\-/]+$")] = "UTC"
     params: Annotated[dict[str, Any], AfterValidator(storable)] | None = Field(
         None, description="null: the examples"

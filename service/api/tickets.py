@@ -24,6 +24,7 @@ from service.api.ticket_views import (
     ticket_fields,
 )
 from service.contract import Address, UtcDatetime
+from service.contract.fields import LINE
 from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound, SupportOff, TicketClosed
 from service.support.desk import Desk
@@ -37,7 +38,7 @@ STATISTICS_DAYS = 30
 STATISTICS_MAX_DAYS = 366
 
 TicketId = Annotated[int, Path(ge=0, le=_BIGGEST_ID)]
-Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 Line = Annotated[str, Field(min_length=1, max_length=TEXT_MAX_CHARS, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 
 router = APIRouter(prefix="/tickets", tags=["tickets"])
