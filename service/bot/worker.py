@@ -13,6 +13,7 @@ from service.bot.turn import Turn
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
 from service.desk_settings import BotSettings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,7 @@ class Worker:
 
     async def stop(self) -> None:
         """What is being handled is finished."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await end(self._looking)
         self._again.clear()
         await asyncio.gather(*self._lanes.values(), return_exceptions=True)
 

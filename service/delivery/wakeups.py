@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 from service.db.database import OUTAGE, Database
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,7 @@ class Wakeups:
         self._task = asyncio.create_task(self._run(), name="wake-ups")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

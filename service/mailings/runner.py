@@ -14,6 +14,7 @@ from service.delivery.wakeups import Wakeups
 from service.mailings import queries
 from service.mailings.turn import Turn
 from service.settings import MailingSettings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,7 @@ class Runner:
         self._task = asyncio.create_task(self._run(), name="mailings")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _received(self, topic: str, _detail: str) -> None:
         if topic == WORD:

@@ -19,6 +19,7 @@ from service.contract import DomainEvent
 from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.retry import clean, jittered
 from service.settings import TriggerSettings
+from service.tasks import end
 from service.triggers import queries
 from service.triggers.making import Made, Maker, Rule, Shot, Skip, event_of
 from service.triggers.timing import Clock, Skipped, step, too_late
@@ -74,9 +75,7 @@ class Firing:
 
     async def close(self) -> None:
         """What is under way is cut off and rolled back; somebody fires it later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         for _, answer in self._waiting:
             answer.cancel()
 
