@@ -9,7 +9,7 @@ __all__ = ["Door", "EventDoor", "Transport", "build_transports", "configured_tra
 def configured_transports(settings: Settings) -> list[str]:
     """The names of the transports that the settings name, without importing their clients."""
     configured = {"rabbit": settings.rabbit.host, "kafka": settings.kafka.bootstrap_servers}
-    return [name for name, address in configured.items() if address is not None]
+    return [name for name, address in configured.items() if address]
 
 
 def build_transports(settings: Settings, intake: Door, events: EventDoor | None = None) -> list[Transport]:
