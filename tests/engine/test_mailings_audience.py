@@ -15,14 +15,6 @@ from tests.support.mailings import fill_people
 ZONES = ("Europe/Moscow", "Asia/Tokyo", None)
 
 
-@pytest.fixture
-async def database(database_url: str) -> Any:
-    database = Database(database_url)
-    await database.open()
-    yield database
-    await database.close()
-
-
 async def _walk(
     database: Database, audience: Audience, limit: int, zones: list[str] | None = None
 ) -> list[str]:
