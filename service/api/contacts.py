@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.deps import Deps, Manager
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY, ExternalId, RecipientView, checked, nobody, view_of
+from service.api.problems import WITH_BODY, documented
+from service.api.recipients import ExternalId, RecipientView, checked, nobody, view_of
 from service.audience.profile import ContactAddress, ContactInput, Profile
 from service.contract import SenderName
 from service.contract.fields import LINE

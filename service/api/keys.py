@@ -11,16 +11,14 @@ from service.access.keys import KeyInfo, KeyOfSettingError
 from service.access.principal import Scope
 from service.api.deps import Deps, Manager
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.contract import UtcDatetime
 from service.contract.fields import LINE
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     KeyOfSetting,
     MissingScope,
     NotFound,
-    UnsupportedMediaType,
 )
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -62,7 +60,7 @@ class NewKeyView(KeyView):
     status_code=201,
     summary="Make an API key",
     response_description="Made; `key` is shown this once",
-    responses=documented(BodyTooLarge, UnsupportedMediaType, InvalidRequest),
+    responses=documented(*WITH_BODY),
 )
 async def create_key(deps: Deps, caller: Manager, body: KeyRequest) -> NewKeyView:
     """Nobody can hand out a scope they do not have; who manages has what `devices` allows."""

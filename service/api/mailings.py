@@ -23,8 +23,7 @@ from service.api.mailing_views import (
     UploadReport,
 )
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.audience.segments import Audience
 from service.contract import ContractError, Priority, Target
 from service.delivery.intake import Accepted, Submission

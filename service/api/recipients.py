@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.api.ticket_views import TicketView, ticket_fields
 from service.api.views import DeliveryView
 from service.audience.people import QuietHours
@@ -29,12 +29,11 @@ from service.contract import ContractError, SenderName
 from service.contract.fields import RecipientId, TopicName
 from service.db.pages import Row
 from service.delivery.listing import load_json
-from service.errors import BodyTooLarge, InvalidContact, InvalidRequest, NotFound, UnsupportedMediaType
+from service.errors import InvalidContact, InvalidRequest, NotFound
 from service.senders.base import BaseSender
 from service.support.listing import TicketFilter
 
 EXPORTED = 1_000
-WITH_BODY = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 
 
 class _ExternalIdConvertor(StringConvertor):

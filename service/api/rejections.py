@@ -12,19 +12,17 @@ from starlette.responses import Response
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.notifications import Receipt, error_of, receipt_response
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented, refusal_of
+from service.api.problems import WITH_BODY, documented, refusal_of
 from service.api.raw import json_body
 from service.contract import ContractError, FieldProblem, UtcDatetime
 from service.db.pages import Row
 from service.delivery.listing import load_json
 from service.delivery.planning import Refusal
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     NotAccepted,
     NotFound,
     StillRejected,
-    UnsupportedMediaType,
 )
 
 router = APIRouter(prefix="/rejections", tags=["rejections"])
@@ -95,9 +93,7 @@ async def get_rejection(deps: Deps, rejection_id: UUID) -> RejectionDetail:
     response_description="Stored; it will be sent",
     responses={
         200: {"model": Receipt, "description": "A replay was accepted before: this is its notification"},
-        **documented(
-            NotFound, StillRejected, NotAccepted, BodyTooLarge, UnsupportedMediaType, InvalidRequest
-        ),
+        **documented(NotFound, StillRejected, NotAccepted, *WITH_BODY),
     },
     openapi_extra=json_body("NotificationRequest", required=False),
 )

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.api.deliveries import Count
 from service.api.deps import ApiDeps, Deps, reading
-from service.api.problems import RETRY_AFTER_SECONDS, documented
-from service.api.templates import BODY_ERRORS, Key, joined, version_of
+from service.api.problems import RETRY_AFTER_SECONDS, WITH_BODY, documented
+from service.api.templates import Key, joined, version_of
 from service.content.checking import example_params
 from service.content.drafts import Locale, TemplateDraft, storable
 from service.content.rendering import Rendered, RenderError
@@ -59,7 +59,7 @@ class PreviewReport(BaseModel):
     "/{key}/preview",
     summary="Render a template for somebody",
     dependencies=[reading],
-    responses=documented(NotFound, NotRendered, *BODY_ERRORS),
+    responses=documented(NotFound, NotRendered, *WITH_BODY),
 )
 async def preview_template(deps: Deps, key: Key, body: PreviewRequest) -> PreviewReport:
     """What a person with that locale and zone would get through that sender. Nothing is sent."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import RETRY_AFTER_SECONDS, documented
+from service.api.problems import RETRY_AFTER_SECONDS, WITH_BODY, documented
 from service.content.checking import Finding
 from service.content.drafts import TemplateDraft, draft_of
 from service.content.rendering import RenderError
@@ -17,15 +17,12 @@ from service.content.templates import TemplateVersion
 from service.contract import FieldProblem
 from service.contract.fields import TemplateKey
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     NotFound,
     TemplateRefused,
     Unavailable,
-    UnsupportedMediaType,
 )
 
-BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 _BIGGEST_NUMBER = 2**31 - 1
 
 Key = Annotated[TemplateKey, Path(description="The template's name, as `order.paid`")]
@@ -105,7 +102,7 @@ async def list_templates(deps: Deps, query: Annotated[TemplateQuery, Query()]) -
     "/{key}",
     summary="Save a version of a template",
     response_description="It is the current version now, or was before",
-    responses=documented(TemplateRefused, *BODY_ERRORS),
+    responses=documented(TemplateRefused, *WITH_BODY),
 )
 async def save_template(deps: Deps, caller: Manager, key: Key, body: SaveRequest) -> SaveReport:
     """The same content again makes no version. A version is never changed; what was accepted with it keeps it."""
@@ -189,7 +186,7 @@ async def restore_template_version(deps: Deps, caller: Manager, key: Key, number
     "/{key}/check",
     summary="Check a template",
     dependencies=[reading],
-    responses=documented(NotFound, *BODY_ERRORS),
+    responses=documented(NotFound, *WITH_BODY),
 )
 async def check_template(deps: Deps, key: Key, body: TemplateDraft | None = None) -> Findings:
     """The version that is sent, or without one the current version. Nothing is saved."""

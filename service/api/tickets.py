@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.access.principal import Principal
 from service.api.deps import ApiDeps, Deps, Specialist, supporting
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.api.ticket_views import (
     Figures,
     MessageView,

@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.contract.fields import LINE, RecipientId, TopicName
 from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound
