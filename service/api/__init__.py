@@ -1,4 +1,7 @@
-"""HTTP: FastAPI routes over the engine, one file for each resource. `create_api` makes the application."""
+"""HTTP: FastAPI routes over the packages below, one file for each resource. `create_api` makes the application.
+
+Routes read a request, call, audit and answer; statements and rules are in the packages.
+"""
 
 import re
 from collections.abc import Callable, Sequence

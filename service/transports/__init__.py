@@ -1,4 +1,7 @@
-"""Ways in and out over brokers: RabbitMQ, Kafka, both or neither."""
+"""Ways in and out over brokers: RabbitMQ, Kafka, both or neither. The only package that knows FastStream.
+
+A message is handed to the engine and acknowledged; nothing is decided or kept here.
+"""
 
 from service.settings import Settings
 from service.transports.base import Door, EventDoor, Transport
