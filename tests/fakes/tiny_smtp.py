@@ -4,61 +4,36 @@ In a test: `async with TinySmtpServer() as server`, then `server.port`, `server.
 """
 
 import asyncio
-from typing import Self, cast
+from typing import cast
+
+from tests.fakes.tiny import TinyConnection, TinyServer
 
 _EHLO = b"250-tiny\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-SMTPUTF8\r\n250 SIZE 67108864\r\n"
 _END = b"\r\n.\r\n"
 
 
-class TinySmtpServer:
+class TinySmtpServer(TinyServer):
     """`async with` starts and stops it, on a free port. `recipients` are in the order of their mails."""
 
     def __init__(self) -> None:
-        self.port = 0
+        super().__init__()
         self.recipients: list[str] = []
-        self.connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", self.port, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        connected = list(self.connections)
-        for connection in connected:
-            connection.abort()
-        await asyncio.gather(*(connection.lost for connection in connected))
+    def connect(self) -> "_Connection":
+        return _Connection(self)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(TinyConnection):
     def __init__(self, server: TinySmtpServer) -> None:
+        super().__init__(server)
         self._server = server
         self._buffer = b""
         self._recipient = ""
         self._in_data = False
-        self._transport: asyncio.Transport | None = None
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
-        self._transport.write(b"220 tiny ESMTP\r\n")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._server.connections.discard(self)
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        super().connection_made(transport)
+        cast("asyncio.Transport", transport).write(b"220 tiny ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
