@@ -30,7 +30,6 @@ from service.db.columns import time_column
 
 ACTIVE = "status IN ('queued', 'sending')"
 STATUSES = ("queued", "sending", "sent", "failed", "expired", "cancelled", "suppressed", "unknown")
-FINAL = ("sent", "failed", "expired", "cancelled", "suppressed")
 _STATUS_LIST = ", ".join(f"'{status}'" for status in STATUSES)
 
 
