@@ -9,18 +9,11 @@ import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 ACCOUNT_MAX_CHARS = 40
 _ACCOUNT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*")
 ACCOUNT_HELP = f"accepted: as TG__ALERTS__BOT_TOKEN, at most {ACCOUNT_MAX_CHARS} letters, digits and low lines in the middle"
-
-
-def variables(prefix: str) -> SettingsConfigDict:
-    """Settings that are read from variables with this prefix; empty ones count as unset."""
-    return SettingsConfigDict(
-        env_prefix=prefix, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
-    )
 
 
 class SenderSettings(BaseSettings):

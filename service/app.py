@@ -28,11 +28,12 @@ from service.delivery.gauges import READ_SECONDS, gauge_reader
 from service.delivery.metrics import Metrics
 from service.delivery.planning import Defaults, Planner
 from service.delivery.wording import Wording
-from service.health import Health, PartHealth, Probe
+from service.health import Health
 from service.mailings.metrics import MailingMetrics
 from service.mailings.retiring import Retiring
 from service.mailings.runner import Runner
 from service.mailings.store import Mailings
+from service.probes import HasProblem, register_probes
 from service.senders import build_senders
 from service.settings import AudienceSettings, Settings
 from service.support.desk import Desk
@@ -48,15 +49,7 @@ log = logging.getLogger(__name__)
 
 GC_ALLOCATIONS = 50_000
 """Messages make much garbage and few cycles: looking for cycles after every 700 objects costs a tenth."""
-STARTING = "it is starting; its messages wait"
 CONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
-
-
-class HasProblem(Protocol):
-    """Something that says what is wrong with it; empty: nothing."""
-
-    @property
-    def problem(self) -> str: ...
 
 
 class Part(Protocol):
@@ -131,7 +124,14 @@ class App:
         self._consuming: list[asyncio.Task[None]] = []
         self.keys = ApiKeys(self.database)
         self.webhook, self.bot = self._bot()
-        self._register_health()
+        register_probes(
+            self.health,
+            self.database,
+            self.engine,
+            transports=self.transports,
+            clock=self._clock,
+            bot=self.bot,
+        )
         self.api = self._build_api()
 
     def _build_triggers(self) -> None:
@@ -317,36 +317,6 @@ class App:
             else:
                 return
 
-    def _register_health(self) -> None:
-        async def database() -> PartHealth:
-            await self.database.ping()
-            outage = self.engine.ledger.outage
-            return PartHealth("down", outage) if outage else PartHealth("ok")
-
-        self.health.register("database", database, required=True)
-        for transport in self.transports:
-            self.health.register(transport.name, _transport_probe(transport), required=False)
-        if self._clock is not None:
-            self.health.register("triggers", _clock_probe(self._clock), required=False)
-        if self.bot is not None:
-            self.health.register("bot", self.bot.health, required=False)
-        for name in self.engine.senders:
-            self.health.register(f"sender {name}", self._sender_probe(name), required=False)
-
-    def _sender_probe(self, name: str) -> Probe:
-        async def probe() -> PartHealth:
-            status = self.engine.states.all().get(name)
-            if status is not None:
-                return PartHealth("degraded", f"{status.state}: {status.reason}")
-            dispatcher = self.engine.dispatchers.get(name)
-            if dispatcher is not None and not dispatcher.started:
-                return PartHealth("degraded", STARTING)
-            if dispatcher is not None and dispatcher.sick:
-                return PartHealth("degraded", "the provider does not answer properly; it is being probed")
-            return PartHealth("ok")
-
-        return probe
-
 
 def _ignore(_deliveries: Sequence[int]) -> None:
     """There is no desk that has to know."""
@@ -360,20 +330,6 @@ def _defaults(settings: AudienceSettings) -> Defaults:
         quiet=None if quiet is None else QuietHours.parse(quiet),
         critical=frozenset(settings.critical_categories),
     )
-
-
-def _transport_probe(transport: Transport) -> Probe:
-    async def probe() -> PartHealth:
-        return PartHealth("ok" if transport.ready else "degraded", transport.detail)
-
-    return probe
-
-
-def _clock_probe(clock: HasProblem) -> Probe:
-    async def probe() -> PartHealth:
-        return PartHealth("degraded" if clock.problem else "ok", clock.problem)
-
-    return probe
 
 
 def _asyncapi_json() -> str:

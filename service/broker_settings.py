@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
-from service.account_settings import variables
+from service.variables import CommaList, variables
 
 AMQPS_PORT = 5671
 KEYLESS = "the client's key belongs to a certificate"
@@ -106,7 +106,7 @@ class KafkaSettings(_TlsSettings):
 
     model_config = variables("KAFKA_")
 
-    bootstrap_servers: str | None = None
+    bootstrap_servers: CommaList[str] = ()
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None

@@ -155,7 +155,7 @@ def list_keys() -> None:
     from rich.table import Column, Table
 
     async def read(api_keys: "ApiKeys") -> Any:
-        return await api_keys.page()
+        return (await api_keys.page()).rows
 
     # Folded, so that nothing is cut off where the terminal is narrow.
     names = ("name", "prefix", "scopes", "made", "expires", "revoked")

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from service.account_settings import variables
-
-LOCALE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"
+from service.contract.fields import LocaleTag
+from service.variables import CommaList, parts, variables
 
 
 class SupportSettings(BaseSettings):
@@ -22,13 +21,13 @@ class SupportSettings(BaseSettings):
     desk_rate: float = Field(
         0.0, ge=0, description="Messages a minute to the desk; 0: as fast as Telegram takes them"
     )
-    specialists: Annotated[tuple[str, ...], NoDecode] = Field(
+    specialists: CommaList[str] = Field(
         (), description="User ids of those who may answer; unset: every member of the desk's chat"
     )
     show_names: bool = Field(False, description="Tell people who answers them")
     claim_by_reply: bool = Field(True, description="Whoever answers a ticket that nobody has, has it")
     internal_mark: str = Field("//", min_length=1, max_length=20, description="What so begins stays internal")
-    locale: str = Field("en", pattern=LOCALE, description="Language of the desk")
+    locale: LocaleTag = Field("en", description="Language of the desk")
     album_seconds: float = Field(0.8, gt=0, le=10, description="How long the parts of an album are awaited")
     warn_hours: float = Field(48.0, ge=0, description="A person who does not answer is warned; 0: never")
     close_hours: float = Field(24.0, gt=0, description="After the warning the ticket is closed")
@@ -42,11 +41,6 @@ class SupportSettings(BaseSettings):
     )
     retention_days: float = Field(365.0, ge=0, description="Closed tickets are kept so long; 0: for ever")
     card_deliveries: int = Field(5, ge=0, le=20, description="Recent deliveries that the card lists")
-
-    @field_validator("specialists", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return _names(value) if isinstance(value, str) else value
 
 
 Titles = dict[str, dict[str, str]]
@@ -88,7 +82,7 @@ class BotSettings(BaseSettings):
     )
     aside_days: float = Field(30.0, gt=0, description="Updates that were put aside are kept so long")
     categories: Annotated[Titles, NoDecode] = Field({}, description="Categories that people may switch off")
-    problem_categories: Annotated[tuple[str, ...], NoDecode] = Field(
+    problem_categories: CommaList[str] = Field(
         (), description="Notifications of these categories have a button to report a problem"
     )
     report_categories: Annotated[Titles, NoDecode] = Field(
@@ -112,14 +106,4 @@ class BotSettings(BaseSettings):
                 return json.loads(value)
             except ValueError:
                 raise ValueError('is no JSON; accepted: news,orders or {"news": {"en": "News"}}') from None
-        return {name: {} for name in _names(value)}
-
-    @field_validator("problem_categories", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return _names(value) if isinstance(value, str) else value
-
-
-def _names(value: str) -> list[str]:
-    """Those in `a, b,`."""
-    return [name for part in value.split(",") if (name := part.strip())]
+        return {name: {} for name in parts(value)}

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import NoDecode
 
-from service.account_settings import SenderSettings, variables
+from service.account_settings import SenderSettings
+from service.variables import CommaList, variables
 
 
 class TelegramSettings(SenderSettings):
@@ -219,7 +220,7 @@ class AppriseSettings(SenderSettings):
         {}, description="Names and their Apprise URLs, as ops=slack://… desk=gotify://…"
     )
     default_address: str | None = Field(None, description="One of the names")
-    schemas: Annotated[tuple[str, ...], NoDecode] = Field(
+    schemas: CommaList[Annotated[str, StringConstraints(to_lower=True)]] = Field(
         (), description="Schemas whose URLs requests may bring themselves, as slack,discord"
     )
     address_key: SecretStr | None = Field(
@@ -239,11 +240,6 @@ class AppriseSettings(SenderSettings):
             if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) or "://" not in url:
                 raise ValueError(f"part {number} is not as ops=slack://…, with a name in small letters")
         return urls
-
-    @field_validator("schemas", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip().lower() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class MatrixSettings(SenderSettings):

@@ -6,15 +6,16 @@ Empty variables count as unset, so that a compose file may pass them through.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from zoneinfo import available_timezones
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import BaseSettings
 
-from service.account_settings import SenderSettings, read_accounts, variables
+from service.account_settings import SenderSettings, read_accounts
 from service.broker_settings import KafkaSettings, RabbitSettings
-from service.desk_settings import LOCALE, BotSettings, SupportSettings
+from service.contract.fields import LocaleTag
+from service.desk_settings import BotSettings, SupportSettings
 from service.sender_settings import (
     AppriseSettings,
     ConsoleSettings,
@@ -32,6 +33,7 @@ from service.sender_settings import (
     WebhookSettings,
     WebPushSettings,
 )
+from service.variables import CommaList, variables
 
 Role = Literal["api", "worker", "scheduler", "bot"]
 
@@ -98,7 +100,7 @@ class DeliverySettings(BaseSettings):
     batch_rows: int = Field(1_000, ge=1, le=20_000, description="Most rows of one group commit")
     intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
     intake_timeout_seconds: float = Field(10.0, gt=0, description="HTTP answers 503 after this")
-    retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (1, 5, 30, 120, 600, 1800, 7200)
+    retry_delays_seconds: CommaList[float] = Field((1, 5, 30, 120, 600, 1800, 7200), min_length=1)
     throttled_max_hours: float = Field(
         72.0, gt=0, description="A message that its provider only throttles for so long has failed"
     )
@@ -115,11 +117,6 @@ class DeliverySettings(BaseSettings):
                 f"DELIVERY_SEND_TIMEOUT_SECONDS ({self.send_timeout_seconds:g}): a call must end before its lease"
             )
         return self
-
-    @field_validator("retry_delays_seconds", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class AuthSettings(BaseSettings):
@@ -159,19 +156,12 @@ class TemplateSettings(BaseSettings):
     output_max_chars: int = Field(100_000, ge=1, le=10_000_000, description="Longest text")
     memory_max_mib: int = Field(512, ge=128, le=65_536, description="Memory of the rendering process")
     rest_seconds: float = Field(60.0, ge=0, description="A template that overran three times rests so long")
-    locales: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Languages that every template has to have, as en,ru"
-    )
+    locales: CommaList[str] = Field((), description="Languages that every template has to have, as en,ru")
 
     @property
     def kill_seconds(self) -> float:
         """After this without an answer the process itself is stuck."""
         return 3 * self.render_timeout_seconds + 1
-
-    @field_validator("locales", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class TriggerSettings(BaseSettings):
@@ -188,7 +178,7 @@ class TriggerSettings(BaseSettings):
     catch_up_runs: int = Field(
         20, ge=1, le=1_000, description="Most missed runs of a trigger fired in a step"
     )
-    retry_delays_seconds: Annotated[tuple[float, ...], NoDecode] = (60, 300, 1800)
+    retry_delays_seconds: CommaList[float] = Field((60, 300, 1800), min_length=1)
     run_retention_days: float = Field(90.0, gt=0, description="The history of runs is kept so long")
     event_retention_days: float = Field(
         7.0, gt=0, description="A repeated event is known by its id for so long"
@@ -201,11 +191,6 @@ class TriggerSettings(BaseSettings):
         2.0, gt=0, description="RabbitMQ has so long to take a due occurrence; then it is fired here"
     )
 
-    @field_validator("retry_delays_seconds", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
 
 class AudienceSettings(BaseSettings):
     """What counts for recipients who say nothing else."""
@@ -213,13 +198,13 @@ class AudienceSettings(BaseSettings):
     model_config = variables("AUDIENCE_")
 
     time_zone: str = Field("UTC", description="Time zone, as Europe/Moscow")
-    locale: str = Field("en", pattern=LOCALE)
+    locale: LocaleTag = "en"
     quiet_hours: str | None = Field(
         None,
         pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
         description="As 22:00-08:00 by each recipient's own clock",
     )
-    critical_categories: Annotated[tuple[str, ...], NoDecode] = Field(
+    critical_categories: CommaList[str] = Field(
         (), description="Categories that pass quiet hours and a mute of everything"
     )
     import_max_bytes: int = Field(1024 * 1024 * 1024, ge=1024, description="Largest import")
@@ -236,11 +221,6 @@ class AudienceSettings(BaseSettings):
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no time zone; accepted: a name as Europe/Moscow")
         return value
-
-    @field_validator("critical_categories", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class MailingSettings(BaseSettings):
@@ -283,14 +263,9 @@ class ProcessSettings(BaseSettings):
 
     model_config = variables("")
 
-    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "worker", "scheduler", "bot")
+    roles: CommaList[Role] = Field(("api", "worker", "scheduler", "bot"), min_length=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
-
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):

@@ -3,11 +3,12 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from service.db.database import Database
 from tests.support.brokers import KafkaMock, RabbitNode
 from tests.support.postgres import PostgresForTests
 from tests.support.service import Service
@@ -47,6 +48,15 @@ def database_url(postgres: PostgresForTests) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The same, open."""
+    opened = Database(database_url)
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from service.access.principal import Principal
 from service.db.database import TRANSIENT, Database
+from service.db.pages import Page, cut
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +78,12 @@ class Audit:
             async with self._database.connection() as connection:
                 await connection.execute(_END, entry_id, outcome, _json(results))
 
-    async def page(self, before: int | None = None, limit: int = 100) -> list[Entry]:
+    async def page(self, before: int | None = None, limit: int = 100) -> Page[Entry]:
         """The newest entries."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_PAGE, before, limit)
-        return [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+            rows = await connection.fetch(_PAGE, before, limit + 1)
+        entries = [Entry(**{**row, "details": orjson.loads(row["details"])}) for row in rows]
+        return cut(entries, limit, attrgetter("id"))
 
 
 class AuditRetention:
@@ -95,9 +99,7 @@ class AuditRetention:
             self._task = asyncio.create_task(self._run(), name="retention of the audit trail")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

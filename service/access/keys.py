@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from service.access.principal import ALL_SCOPES, Principal, Scope
 from service.db.database import Database
 from service.db.ids import uuid7
+from service.db.pages import Page, cut
 
 CACHE_SECONDS = 5.0
 """A key revoked through another process is refused here after at most so long."""
@@ -100,10 +102,11 @@ class ApiKeys:
         async with self._database.connection() as connection:
             return await _insert(connection, name, scopes, expires_at)
 
-    async def page(self, before: UUID | None = None, limit: int = 100) -> list[KeyInfo]:
+    async def page(self, before: UUID | None = None, limit: int = 100) -> Page[KeyInfo]:
         """The newest keys, revoked ones too."""
         async with self._database.connection() as connection:
-            return [_info(row) for row in await connection.fetch(_LIST, before, limit)]
+            rows = await connection.fetch(_LIST, before, limit + 1)
+        return cut([_info(row) for row in rows], limit, attrgetter("id"))
 
     async def revoke(self, key_id: UUID) -> bool:
         """False: there is no such key in use. Raises `KeyOfSettingError`."""

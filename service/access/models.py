@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Identity,
     Index,
     LargeBinary,
@@ -20,9 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid  # noqa: N811 - a column type
 from sqlmodel import Field, SQLModel
 
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
+from service.db.columns import time_column
 
 
 class ApiKey(SQLModel, table=True):
@@ -41,9 +38,9 @@ class ApiKey(SQLModel, table=True):
     prefix: str = Field(sa_column=Column(Text, nullable=False))
     hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     scopes: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
-    created_at: datetime = Field(sa_column=_time())
-    expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    revoked_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    created_at: datetime = Field(sa_column=time_column())
+    expires_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    revoked_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class AuditEntry(SQLModel, table=True):
@@ -57,7 +54,7 @@ class AuditEntry(SQLModel, table=True):
     id: int | None = Field(
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
     actor: str = Field(sa_column=Column(Text, nullable=False))
     action: str = Field(sa_column=Column(Text, nullable=False))
     target: str | None = Field(default=None, sa_column=Column(Text))
@@ -72,4 +69,4 @@ class ServiceSecret(SQLModel, table=True):
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())

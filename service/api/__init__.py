@@ -1,4 +1,7 @@
-"""HTTP: FastAPI routes over the engine, one file for each resource. `create_api` makes the application."""
+"""HTTP: FastAPI routes over the packages below, one file for each resource. `create_api` makes the application.
+
+Routes read a request, call, audit and answer; statements and rules are in the packages.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,6 +32,7 @@ from service.api import (
     senders,
     sending,
     telegram,
+    template_preview,
     templates,
     tickets,
     topics,
@@ -76,6 +80,7 @@ def create_api(deps: ApiDeps, lifespan: Lifespan[FastAPI]) -> FastAPI:
             events,
             triggers,
             templates,
+            template_preview,
             mailings,
             mailing_forecast,
             tickets,

@@ -33,10 +33,8 @@ async def list_audit(
     deps: Deps, _caller: Manager, query: Annotated[NumberPaging, Query()]
 ) -> Page[AuditView]:
     """The newest first."""
-    entries = await deps.audit.page(query.before, query.limit + 1)
-    shown = entries[: query.limit]
-    following = shown[-1].id if len(entries) > query.limit else None
+    page = await deps.audit.page(query.before, query.limit)
     return Page(
-        items=[AuditView.model_validate(entry, from_attributes=True) for entry in shown],
-        next=cursor_of(following),
+        items=[AuditView.model_validate(entry, from_attributes=True) for entry in page.rows],
+        next=cursor_of(page.next),
     )

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.deps import Deps, Manager
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY, ExternalId, RecipientView, checked, nobody, view_of
+from service.api.problems import WITH_BODY, documented
+from service.api.recipients import ExternalId, RecipientView, checked, nobody, view_of
 from service.audience.profile import ContactAddress, ContactInput, Profile
 from service.contract import SenderName
+from service.contract.fields import LINE
 from service.errors import InvalidContact, InvalidRequest, NotFound
 
 # What every reader of JSON keeps exact.
@@ -32,7 +33,7 @@ class Deactivation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "moved away"}]})
 
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=LINE)]
 
 
 @router.post(

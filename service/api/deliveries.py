@@ -8,19 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.api.views import DeliveryDetail, DeliveryView, Status
 from service.contract import Address, SenderName, UtcDatetime
-from service.contract.fields import WHOLE
+from service.contract.fields import LINE, WHOLE
 from service.delivery.listing import DeadFilter, DeliveryFilter
 from service.delivery.operations import DeadLetterFilter
-from service.errors import BodyTooLarge, InvalidRequest, NotFound, UnsupportedMediaType
+from service.errors import InvalidRequest, NotFound
 
 # What every reader of JSON keeps exact.
 _BIGGEST_ID = 2**53 - 1
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000), WHOLE]
-ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ErrorWord = Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 
 router = APIRouter(tags=["deliveries"])
 
@@ -120,7 +120,7 @@ async def list_dead_letters(deps: Deps, query: Annotated[DeadLetterQuery, Query(
 @router.post(
     "/dead-letters/redrive",
     summary="Put dead letters back into the queue",
-    responses=documented(BodyTooLarge, UnsupportedMediaType, InvalidRequest),
+    responses=documented(*WITH_BODY),
 )
 async def redrive_dead_letters(deps: Deps, caller: Manager, body: RedriveRequest) -> RedriveReport:
     """Count first with `dry_run`. Those that have expired since stay where they are."""

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from service.access.principal import Principal, Scope
 from service.api.deps import ApiDeps, Deps, Registrar, reading
 from service.api.paging import Page
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY, ExternalId, nobody
+from service.api.problems import WITH_BODY, documented
+from service.api.recipients import ExternalId, nobody
 from service.audience.devices import Device
-from service.audience.pages import Row
 from service.audience.profile import ContactAddress
 from service.contract import FieldProblem, SenderName
 from service.contract.fields import LINE
+from service.db.pages import Row
 from service.errors import InvalidContact, InvalidRequest, MissingScope, NotFound
 
 # What every reader of JSON keeps exact.

@@ -4,10 +4,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.deps import Deps, Producer
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.api.raw import json_body
 from service.contract import parse_event
-from service.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from service.triggers.events import Arrived
 
 router = APIRouter(prefix="/events", tags=["triggers"])
@@ -29,7 +28,7 @@ class EventReceipt(BaseModel):
     response_description="Taken in",
     responses={
         200: {"model": EventReceipt, "description": "It was taken in before"},
-        **documented(BodyTooLarge, UnsupportedMediaType, InvalidRequest),
+        **documented(*WITH_BODY),
     },
     openapi_extra=json_body("DomainEvent"),
 )

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY, ExternalId, RecipientView, nobody, view_of
+from service.api.problems import WITH_BODY, documented
+from service.api.recipients import ExternalId, RecipientView, nobody, view_of
 from service.audience import linking
-from service.audience.pages import Row
 from service.audience.profile import ExternalId as NewExternalId
 from service.contract import NotificationRequest, Priority, SenderName
 from service.db.database import Connection
+from service.db.pages import Row
 from service.delivery.intake import Submission
 from service.errors import InvalidRequest, NotFound, NoWayToJoin
 

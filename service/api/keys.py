@@ -11,15 +11,14 @@ from service.access.keys import KeyInfo, KeyOfSettingError
 from service.access.principal import Scope
 from service.api.deps import Deps, Manager
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.contract import UtcDatetime
+from service.contract.fields import LINE
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     KeyOfSetting,
     MissingScope,
     NotFound,
-    UnsupportedMediaType,
 )
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -32,7 +31,7 @@ class KeyRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"name": "billing", "scopes": ["send"]}]}
     )
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=LINE)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
     expires_at: UtcDatetime | None = None
 
@@ -61,7 +60,7 @@ class NewKeyView(KeyView):
     status_code=201,
     summary="Make an API key",
     response_description="Made; `key` is shown this once",
-    responses=documented(BodyTooLarge, UnsupportedMediaType, InvalidRequest),
+    responses=documented(*WITH_BODY),
 )
 async def create_key(deps: Deps, caller: Manager, body: KeyRequest) -> NewKeyView:
     """Nobody can hand out a scope they do not have; who manages has what `devices` allows."""
@@ -76,10 +75,8 @@ async def create_key(deps: Deps, caller: Manager, body: KeyRequest) -> NewKeyVie
 @router.get("", summary="List API keys", responses=documented(InvalidRequest))
 async def list_keys(deps: Deps, _caller: Manager, query: Annotated[UuidPaging, Query()]) -> Page[KeyView]:
     """The newest first, revoked ones too."""
-    keys = await deps.keys.page(query.before, query.limit + 1)
-    shown = keys[: query.limit]
-    following = shown[-1].id if len(keys) > query.limit else None
-    return Page(items=[KeyView(**_fields(key)) for key in shown], next=cursor_of(following))
+    page = await deps.keys.page(query.before, query.limit)
+    return Page(items=[KeyView(**_fields(key)) for key in page.rows], next=cursor_of(page.next))
 
 
 @router.delete(

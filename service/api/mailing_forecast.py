@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.deps import ApiDeps, Deps, reading
 from service.api.mailing_views import MailingForecast, SampleView
 from service.api.notifications import previews_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.audience import segments
 from service.audience.segments import Audience
 from service.delivery.planning import Plan

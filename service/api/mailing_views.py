@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.notifications import Preview
-from service.audience.profile import EXTERNAL_ID, EXTERNAL_ID_MAX_CHARS
-from service.contract.fields import LINE
+from service.contract.fields import LINE, RecipientId
 from service.mailings.drafts import MailingDraft
 from service.mailings.progress import Progress, Wait
 
@@ -135,15 +134,12 @@ class StoppedView(BaseModel):
     waiting: int = Field(description="Made, and not sent")
 
 
-AnyExternalId = Annotated[str, Field(min_length=1, max_length=EXTERNAL_ID_MAX_CHARS, pattern=EXTERNAL_ID)]
-
-
 class TrialRequest(BaseModel):
     """Who gets it as a test."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recipients": ["42"]}]})
 
-    recipients: Annotated[list[AnyExternalId], Field(min_length=1, max_length=20)]
+    recipients: Annotated[list[RecipientId], Field(min_length=1, max_length=20)]
 
 
 class TrialResult(BaseModel):

@@ -23,8 +23,7 @@ from service.api.mailing_views import (
     UploadReport,
 )
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.audience.segments import Audience
 from service.contract import ContractError, Priority, Target
 from service.delivery.intake import Accepted, Submission
@@ -69,10 +68,8 @@ async def create_mailing(deps: Deps, caller: Manager, body: MailingDraft, respon
 @router.get("", summary="List mailings", dependencies=[reading], responses=documented(InvalidRequest))
 async def list_mailings(deps: Deps, query: Annotated[MailingQuery, Query()]) -> Page[MailingSummary]:
     """The newest first."""
-    rows = await deps.mailings.page(query.before, query.limit + 1, query.status)
-    shown = rows[: query.limit]
-    following = shown[-1]["id"] if len(rows) > query.limit else None
-    return Page(items=[MailingSummary.of(row) for row in shown], next=cursor_of(following))
+    page = await deps.mailings.page(query.before, query.limit, query.status)
+    return Page(items=[MailingSummary.of(row) for row in page.rows], next=cursor_of(page.next))
 
 
 @router.get(

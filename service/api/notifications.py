@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from service.api.deps import ApiDeps, Deps, Manager, Producer, reading
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented, refusal_of
+from service.api.problems import WITH_BODY, documented, refusal_of
 from service.api.raw import json_body
-from service.api.sending import BODY_ERRORS, error_of
+from service.api.sending import error_of
 from service.api.views import DeliveryView, Hop, Status
 from service.contract import (
     Attachment,
@@ -24,9 +24,10 @@ from service.contract import (
     parse_request,
 )
 from service.contract.fields import Category, RequestId
+from service.db.pages import Row
 from service.delivery.intake import Refusal
 from service.delivery.jobs import content_of
-from service.delivery.listing import NotificationFilter, Row, load_json
+from service.delivery.listing import NotificationFilter, load_json
 from service.delivery.planning import Plan
 from service.delivery.rows import route_rows
 from service.errors import (
@@ -126,7 +127,7 @@ class NotificationQuery(UuidPaging):
 @router.post(
     "/explain",
     summary="Ask what would happen to a notification",
-    responses=documented(NotAccepted, NotRendered, *BODY_ERRORS),
+    responses=documented(NotAccepted, NotRendered, *WITH_BODY),
     openapi_extra=json_body("NotificationRequest"),
 )
 async def explain_notification(request: Request, deps: Deps, _caller: Producer) -> Explanation:

@@ -36,6 +36,8 @@ from service.errors import (
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+WITH_BODY = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
+"""What may be wrong with every call that has a body."""
 RETRY_AFTER_SECONDS = 2.0
 _BY_STATUS: dict[int, type[DomainError]] = {
     error.status: error for error in (BodyTooLarge, UnsupportedMediaType)

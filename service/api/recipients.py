@@ -11,14 +11,11 @@ from starlette.responses import Response
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.api.ticket_views import TicketView, ticket_fields
 from service.api.views import DeliveryView
-from service.audience.pages import Row
 from service.audience.people import QuietHours
 from service.audience.profile import (
-    EXTERNAL_ID,
-    EXTERNAL_ID_MAX_CHARS,
     RESERVED_ID,
     CheckAddress,
     ContactAddress,
@@ -29,15 +26,14 @@ from service.audience.profile import (
 )
 from service.audience.recipients import RecipientFilter
 from service.contract import ContractError, SenderName
+from service.contract.fields import RecipientId, TopicName
+from service.db.pages import Row
 from service.delivery.listing import load_json
-from service.errors import BodyTooLarge, InvalidContact, InvalidRequest, NotFound, UnsupportedMediaType
+from service.errors import InvalidContact, InvalidRequest, NotFound
 from service.senders.base import BaseSender
 from service.support.listing import TicketFilter
 
 EXPORTED = 1_000
-WITH_BODY = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
-TOPIC_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-TopicName = Annotated[str, Field(pattern=TOPIC_NAME)]
 
 
 class _ExternalIdConvertor(StringConvertor):
@@ -47,9 +43,7 @@ class _ExternalIdConvertor(StringConvertor):
 
 
 register_url_convertor("external_id", _ExternalIdConvertor())
-ExternalId = Annotated[
-    str, Path(min_length=1, max_length=EXTERNAL_ID_MAX_CHARS, pattern=EXTERNAL_ID, description="Yours")
-]
+ExternalId = Annotated[RecipientId, Path(description="Yours")]
 
 router = APIRouter(prefix="/recipients", tags=["recipients"])
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from service.api.deps import Deps, Manager
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY, address_check
+from service.api.problems import WITH_BODY, documented
+from service.api.recipients import address_check
 from service.audience.importing import CsvReader, HeaderError, NdjsonReader, Reader, Report, import_rows
 from service.contract import FieldProblem
 from service.errors import UnsupportedMediaType, UnusableColumns

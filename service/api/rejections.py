@@ -12,19 +12,18 @@ from pydantic import BaseModel, Field
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.events import EventReceipt
 from service.api.paging import Page, UuidPaging, cursor_of
-from service.api.problems import documented, refusal_of
+from service.api.problems import WITH_BODY, documented, refusal_of
 from service.api.raw import json_body
 from service.api.sending import Receipt, error_of, receipt_response
 from service.contract import ContractError, FieldProblem, UtcDatetime, parse_event
-from service.delivery.listing import Row, load_json
+from service.db.pages import Row
+from service.delivery.listing import load_json
 from service.delivery.planning import Refusal
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     NotAccepted,
     NotFound,
     StillRejected,
-    UnsupportedMediaType,
 )
 from service.triggers.events import Arrived, Taken
 
@@ -103,9 +102,7 @@ async def get_rejection(deps: Deps, rejection_id: UUID) -> RejectionDetail:
             "model": Receipt | EventReceipt,
             "description": "A replay was accepted before: this is its notification, or the event does nothing more",
         },
-        **documented(
-            NotFound, StillRejected, NotAccepted, BodyTooLarge, UnsupportedMediaType, InvalidRequest
-        ),
+        **documented(NotFound, StillRejected, NotAccepted, *WITH_BODY),
     },
     openapi_extra=json_body("NotificationRequest", "DomainEvent", required=False),
 )

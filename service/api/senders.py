@@ -10,19 +10,19 @@ from starlette.responses import Response
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import Page
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.api.sending import Receipt, error_of, receipt_response
 from service.contract import Address, NotificationRequest, Priority
+from service.contract.fields import LINE
 from service.delivery.intake import Submission
 from service.delivery.listing import QueueState
 from service.delivery.planning import Refusal
 from service.delivery.states import SenderStatus
-from service.errors import BodyTooLarge, InvalidRequest, NotAccepted, NotFound, UnsupportedMediaType
+from service.errors import InvalidRequest, NotAccepted, NotFound
 from service.health import PartHealth
 from service.senders.base import BaseSender
 
-Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_WITH_BODY = (NotFound, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=LINE)]
 
 router = APIRouter(prefix="/senders", tags=["senders"])
 
@@ -121,7 +121,7 @@ async def list_senders(deps: Deps) -> Page[SenderView]:
     response_model=Receipt,
     summary="Send a test message",
     response_description="Stored; look its outcome up under `Location`",
-    responses=documented(NotAccepted, *_WITH_BODY),
+    responses=documented(NotAccepted, NotFound, *WITH_BODY),
 )
 async def send_test(deps: Deps, caller: Manager, name: str, body: TestSend | None = None) -> Response:
     """It takes the way of every message, ahead of others, and expires with them."""
@@ -141,7 +141,9 @@ async def send_test(deps: Deps, caller: Manager, name: str, body: TestSend | Non
     return receipt_response(answer)
 
 
-@router.post("/{name}/pause", summary="Stop a sender; its messages wait", responses=documented(*_WITH_BODY))
+@router.post(
+    "/{name}/pause", summary="Stop a sender; its messages wait", responses=documented(NotFound, *WITH_BODY)
+)
 async def pause_sender(deps: Deps, caller: Manager, name: str, body: Pause) -> SenderView:
     """In every process, until it is resumed. What is being sent at this moment is finished."""
     _find(deps, name)

@@ -12,14 +12,13 @@ from starlette.responses import Response
 
 from service.access.principal import Scope
 from service.api.deps import caller_of, deps_of
-from service.api.problems import Problem, documented, refusal_of
+from service.api.problems import WITH_BODY, Problem, documented, refusal_of
 from service.api.raw import json_body
 from service.contract import ContractError, NotificationRequest, parse_batch, parse_request
 from service.delivery.intake import Accepted, Refusal, Submission
-from service.errors import BodyTooLarge, DomainError, InvalidRequest, NotAccepted, UnsupportedMediaType
+from service.errors import DomainError, InvalidRequest, NotAccepted
 
 SOURCE = "http"
-BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 _NO_RECEIPT = {"id": None, "request_id": None, "duplicate": False, "suppressed": None}
 
 
@@ -67,7 +66,7 @@ class BatchResults(BaseModel):
     response_description="Stored; it will be sent",
     responses={
         200: {"model": Receipt, "description": "It was stored before: this is the first answer again"},
-        **documented(NotAccepted, *BODY_ERRORS),
+        **documented(NotAccepted, *WITH_BODY),
     },
     openapi_extra=json_body("NotificationRequest"),
 )
@@ -93,7 +92,7 @@ async def send_notification(request: Request) -> Response:
     response_model=BatchResults,
     summary="Send many notifications",
     response_description="A result for each item, in their order",
-    responses=documented(*BODY_ERRORS),
+    responses=documented(*WITH_BODY),
     openapi_extra=json_body("NotificationBatch"),
 )
 async def send_batch(request: Request) -> Response:

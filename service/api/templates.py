@@ -1,39 +1,31 @@
-"""`/v1/templates`: named content with versions, its check and its preview."""
+"""`/v1/templates`: named content with versions, and its check."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
-from uuid import UUID
-from zoneinfo import available_timezones
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from service.api.deliveries import Count
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import RETRY_AFTER_SECONDS, documented
-from service.content.checking import Finding, example_params
-from service.content.drafts import KEY, LocaleTag, TemplateDraft, draft_of, storable
-from service.content.rendering import Rendered, RenderError
+from service.api.problems import RETRY_AFTER_SECONDS, WITH_BODY, documented
+from service.content.checking import Finding
+from service.content.drafts import TemplateDraft, draft_of
+from service.content.rendering import RenderError
 from service.content.store import Listed
-from service.content.templates import Format, TemplateVersion, Variant, check_params, choose
-from service.contract import FieldProblem, SenderName
+from service.content.templates import TemplateVersion
+from service.contract import FieldProblem
+from service.contract.fields import TemplateKey
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     NotFound,
-    NotRendered,
     TemplateRefused,
     Unavailable,
-    UnsupportedMediaType,
 )
-from service.senders.base import Message
 
-_BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 _BIGGEST_NUMBER = 2**31 - 1
 
-Key = Annotated[str, Path(pattern=KEY, description="The template's name, as `order.paid`")]
+Key = Annotated[TemplateKey, Path(description="The template's name, as `order.paid`")]
 Number = Annotated[int, Path(ge=1, le=_BIGGEST_NUMBER, description="The version's number")]
 
 router = APIRouter(prefix="/templates", tags=["templates"])
@@ -93,38 +85,6 @@ class SaveReport(BaseModel):
     findings: list[FindingView]
 
 
-class PreviewRequest(BaseModel):
-    """For whom to render what."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"sender": "CONSOLE", "locale": "ru", "zone": "Europe/Moscow", "params": {"order": 17}}
-            ]
-        },
-    )
-
-    sender: SenderName
-    locale: LocaleTag
-    zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_+\-/]+$")] = "UTC"
-    params: Annotated[dict[str, Any], AfterValidator(storable)] | None = Field(
-        None, description="null: the examples"
-    )
-    number: Count | None = Field(None, description="Of a version; null: the current one")
-    draft: TemplateDraft | None = Field(None, description="Not saved yet; instead of a version")
-
-
-class PreviewReport(BaseModel):
-    """What the person would get. Nothing was sent."""
-
-    locale: str = Field(description="Of the variant that was chosen")
-    title: str
-    body: str
-    format: Format
-    texts: list[str] = Field(description="What the sender would send, a text for each call of its provider")
-
-
 class TemplateQuery(NumberPaging):
     """Filter of the list."""
 
@@ -134,17 +94,15 @@ class TemplateQuery(NumberPaging):
 @router.get("", summary="List templates", dependencies=[reading], responses=documented(InvalidRequest))
 async def list_templates(deps: Deps, query: Annotated[TemplateQuery, Query()]) -> Page[TemplateSummary]:
     """The newest first, each with its current version."""
-    found = await deps.templates.page(query.before, query.limit + 1, state=query.state)
-    shown = found[: query.limit]
-    following = shown[-1].id if len(found) > query.limit else None
-    return Page(items=[_summary(listed) for listed in shown], next=cursor_of(following))
+    page = await deps.templates.page(query.before, query.limit, state=query.state)
+    return Page(items=[_summary(listed) for listed in page.rows], next=cursor_of(page.next))
 
 
 @router.put(
     "/{key}",
     summary="Save a version of a template",
     response_description="It is the current version now, or was before",
-    responses=documented(TemplateRefused, *_BODY_ERRORS),
+    responses=documented(TemplateRefused, *WITH_BODY),
 )
 async def save_template(deps: Deps, caller: Manager, key: Key, body: SaveRequest) -> SaveReport:
     """The same content again makes no version. A version is never changed; what was accepted with it keeps it."""
@@ -167,7 +125,7 @@ async def save_template(deps: Deps, caller: Manager, key: Key, body: SaveRequest
 )
 async def get_template(deps: Deps, key: Key) -> TemplateView:
     """An archived template is found under its versions only."""
-    return _view(await _version(deps, key, None))
+    return _view(await version_of(deps, key, None))
 
 
 @router.delete(
@@ -194,12 +152,10 @@ async def list_template_versions(
     deps: Deps, key: Key, query: Annotated[NumberPaging, Query()]
 ) -> Page[TemplateView]:
     """The newest first, those of an archived template too."""
-    found = await deps.templates.versions(key, query.before, query.limit + 1)
-    if not found and query.cursor is None:
+    page = await deps.templates.versions(key, query.before, query.limit)
+    if not page.rows and query.cursor is None:
         raise NotFound(f"no template is called {key}")
-    shown = found[: query.limit]
-    following = shown[-1].number if len(found) > query.limit else None
-    return Page(items=[_view(version) for version in shown], next=cursor_of(following))
+    return Page(items=[_view(version) for version in page.rows], next=cursor_of(page.next))
 
 
 @router.get(
@@ -210,7 +166,7 @@ async def list_template_versions(
 )
 async def get_template_version(deps: Deps, key: Key, number: Number) -> TemplateView:
     """Of an archived template too."""
-    return _view(await _version(deps, key, number))
+    return _view(await version_of(deps, key, number))
 
 
 @router.post(
@@ -220,7 +176,7 @@ async def get_template_version(deps: Deps, key: Key, number: Number) -> Template
 )
 async def restore_template_version(deps: Deps, caller: Manager, key: Key, number: Number) -> SaveReport:
     """Its content becomes a new version."""
-    version = await _version(deps, key, number)
+    version = await version_of(deps, key, number)
     findings = await _check(deps, version)
     _refuse_errors(findings)
     return await _save(deps, caller, version, findings, "template.restore")
@@ -230,34 +186,12 @@ async def restore_template_version(deps: Deps, caller: Manager, key: Key, number
     "/{key}/check",
     summary="Check a template",
     dependencies=[reading],
-    responses=documented(NotFound, *_BODY_ERRORS),
+    responses=documented(NotFound, *WITH_BODY),
 )
 async def check_template(deps: Deps, key: Key, body: TemplateDraft | None = None) -> Findings:
     """The version that is sent, or without one the current version. Nothing is saved."""
-    version = await _version(deps, key, None) if body is None else body.version(key)
+    version = await version_of(deps, key, None) if body is None else body.version(key)
     return Findings(findings=_views(await _check(deps, version)))
-
-
-@router.post(
-    "/{key}/preview",
-    summary="Render a template for somebody",
-    dependencies=[reading],
-    responses=documented(NotFound, NotRendered, *_BODY_ERRORS),
-)
-async def preview_template(deps: Deps, key: Key, body: PreviewRequest) -> PreviewReport:
-    """What a person with that locale and zone would get through that sender. Nothing is sent."""
-    version = body.draft.version(key) if body.draft else await _version(deps, key, body.number)
-    params = example_params(version) if body.params is None else body.params
-    _refuse(_problems_of(deps, version, body, params))
-    variant = _choose(version, body)
-    rendered = await _render(deps, version, variant, params, body)
-    return PreviewReport(
-        locale=variant.locale,
-        title=rendered.title,
-        body=rendered.body,
-        format=rendered.format,
-        texts=await _texts(deps, body.sender, rendered),
-    )
 
 
 async def _check(deps: ApiDeps, version: TemplateVersion) -> list[Finding]:
@@ -271,7 +205,7 @@ def _refuse_errors(findings: list[Finding]) -> None:
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         problems = [FieldProblem(field=e.where, problem=_with_line(e), code=e.code) for e in errors]
-        raise TemplateRefused(_joined(problems), problems=problems)
+        raise TemplateRefused(joined(problems), problems=problems)
 
 
 def _with_line(finding: Finding) -> str:
@@ -287,7 +221,8 @@ async def _save(
     return SaveReport(number=saved.number, changed=changed, dry_run=False, findings=_views(findings))
 
 
-async def _version(deps: ApiDeps, key: str, number: int | None) -> TemplateVersion:
+async def version_of(deps: ApiDeps, key: str, number: int | None) -> TemplateVersion:
+    """A version of a template, or its current one. Raises `NotFound`."""
     found = await (deps.templates.current(key) if number is None else deps.templates.version(key, number))
     if found is None:
         raise NotFound(
@@ -296,55 +231,8 @@ async def _version(deps: ApiDeps, key: str, number: int | None) -> TemplateVersi
     return found
 
 
-def _problems_of(
-    deps: ApiDeps, version: TemplateVersion, body: PreviewRequest, params: Mapping[str, Any]
-) -> list[FieldProblem]:
-    problems = check_params(version, params)
-    if body.sender not in deps.senders:
-        known = ", ".join(sorted(deps.senders))
-        problems.append(_problem("sender", f"is not a sender; accepted: {known}", "unknown_sender"))
-    if body.zone not in available_timezones():
-        problems.append(_problem("zone", "is no time zone; accepted: as Europe/Moscow", "unknown_zone"))
-    return problems
-
-
-def _choose(version: TemplateVersion, body: PreviewRequest) -> Variant:
-    try:
-        return choose(version, body.locale, body.sender)
-    except LookupError as error:
-        raise NotRendered(str(error)) from None
-
-
-async def _render(
-    deps: ApiDeps, version: TemplateVersion, variant: Variant, params: Mapping[str, Any], body: PreviewRequest
-) -> Rendered:
-    try:
-        return await deps.renderer.render(version, variant, params, locale=body.locale, zone=body.zone)
-    except RenderError as error:
-        if error.temporary:
-            raise Unavailable(RETRY_AFTER_SECONDS, str(error)) from None
-        raise NotRendered(
-            str(error), problems=[_problem(error.part or "template", str(error), error.code)]
-        ) from None
-
-
-async def _texts(deps: ApiDeps, sender: str, rendered: Rendered) -> list[str]:
-    chosen = deps.senders[sender]
-    address = chosen.default_address or "preview"
-    message = Message(UUID(int=0), 0, address, rendered.title, rendered.body, rendered.format)
-    return list(await chosen.preview(message))
-
-
-def _problem(field: str, text: str, code: str) -> FieldProblem:
-    return FieldProblem(field=field, problem=text, code=code)
-
-
-def _refuse(problems: list[FieldProblem]) -> None:
-    if problems:
-        raise NotRendered(_joined(problems), problems=problems)
-
-
-def _joined(problems: list[FieldProblem]) -> str:
+def joined(problems: list[FieldProblem]) -> str:
+    """The problems on one line."""
     return "; ".join(f"{problem.field}: {problem.problem}" for problem in problems)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, Field
 
-from service.support.listing import Row
+from service.db.pages import Row
 
 
 class OperatorView(BaseModel):

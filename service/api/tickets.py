@@ -12,8 +12,7 @@ from pydantic_core import PydanticCustomError
 from service.access.principal import Principal
 from service.api.deps import ApiDeps, Deps, Specialist, supporting
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
-from service.api.recipients import WITH_BODY
+from service.api.problems import WITH_BODY, documented
 from service.api.ticket_views import (
     Figures,
     MessageView,
@@ -25,10 +24,12 @@ from service.api.ticket_views import (
     ticket_fields,
 )
 from service.contract import Address, UtcDatetime
+from service.contract.fields import LINE
+from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound, SupportOff, TicketClosed
 from service.senders.markup import utf16_length
 from service.support.desk import Desk
-from service.support.listing import Row, TicketFilter
+from service.support.listing import TicketFilter
 from service.support.values import Operator
 
 _BIGGEST_ID = 2**53 - 1
@@ -39,7 +40,7 @@ STATISTICS_DAYS = 30
 STATISTICS_MAX_DAYS = 366
 
 TicketId = Annotated[int, Path(ge=0, le=_BIGGEST_ID)]
-Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 
 
 def _in_one_message(text: str) -> str:

@@ -9,19 +9,14 @@ from starlette.responses import Response
 
 from service.api.deps import Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, cursor_of
-from service.api.problems import documented
-from service.api.recipients import TOPIC_NAME, WITH_BODY
-from service.audience.pages import Row
-from service.audience.profile import EXTERNAL_ID, EXTERNAL_ID_MAX_CHARS
+from service.api.problems import WITH_BODY, documented
+from service.contract.fields import LINE, RecipientId, TopicName
+from service.db.pages import Row
 from service.errors import InvalidRequest, NotFound
 
-Name = Annotated[str, Path(pattern=TOPIC_NAME)]
 SUBSCRIBERS_AT_ONCE = 5_000
-AnyExternalId = Annotated[str, Field(min_length=1, max_length=EXTERNAL_ID_MAX_CHARS, pattern=EXTERNAL_ID)]
 # Nothing but an id can stand here, so that no id is reserved.
-SubscriberId = Annotated[
-    str, Path(min_length=1, max_length=EXTERNAL_ID_MAX_CHARS, pattern=EXTERNAL_ID, description="Yours")
-]
+SubscriberId = Annotated[RecipientId, Path(description="Yours")]
 
 router = APIRouter(prefix="/topics", tags=["topics"])
 
@@ -31,7 +26,7 @@ class TopicRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"title": "Outages"}]})
 
-    title: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    title: Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 
 
 class TopicView(BaseModel):
@@ -56,7 +51,7 @@ class SubscribersRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recipients": ["42", "43"]}]})
 
-    recipients: Annotated[list[AnyExternalId], Field(min_length=1, max_length=SUBSCRIBERS_AT_ONCE)]
+    recipients: Annotated[list[RecipientId], Field(min_length=1, max_length=SUBSCRIBERS_AT_ONCE)]
 
 
 class SubscribersReport(BaseModel):
@@ -73,7 +68,7 @@ class SubscribersReport(BaseModel):
     responses={201: {"model": TopicView, "description": "Made"}, **documented(*WITH_BODY)},
 )
 async def put_topic(
-    deps: Deps, caller: Manager, name: Name, body: TopicRequest, response: Response
+    deps: Deps, caller: Manager, name: TopicName, body: TopicRequest, response: Response
 ) -> TopicView:
     """Its subscribers stay."""
     async with deps.audit.entry(caller, "topic.put", name, title=body.title) as done:
@@ -96,7 +91,7 @@ async def list_topics(deps: Deps, query: Annotated[NumberPaging, Query()]) -> Pa
     dependencies=[reading],
     responses=documented(NotFound, InvalidRequest),
 )
-async def get_topic(deps: Deps, name: Name) -> TopicView:
+async def get_topic(deps: Deps, name: TopicName) -> TopicView:
     """With the number of its subscribers."""
     return await _topic(deps, name)
 
@@ -104,7 +99,7 @@ async def get_topic(deps: Deps, name: Name) -> TopicView:
 @router.delete(
     "/{name}", status_code=204, summary="Remove a topic", responses=documented(NotFound, InvalidRequest)
 )
-async def delete_topic(deps: Deps, caller: Manager, name: Name) -> None:
+async def delete_topic(deps: Deps, caller: Manager, name: TopicName) -> None:
     """And its subscriptions."""
     async with deps.audit.entry(caller, "topic.delete", name):
         if not await deps.topics.delete(name):
@@ -118,7 +113,7 @@ async def delete_topic(deps: Deps, caller: Manager, name: Name) -> None:
     responses=documented(NotFound, InvalidRequest),
 )
 async def list_subscribers(
-    deps: Deps, name: Name, query: Annotated[NumberPaging, Query()]
+    deps: Deps, name: TopicName, query: Annotated[NumberPaging, Query()]
 ) -> Page[SubscriberView]:
     """The newest recipients first."""
     page = await deps.topics.subscribers(name, query.before, query.limit)
@@ -136,7 +131,7 @@ async def list_subscribers(
     responses=documented(NotFound, *WITH_BODY),
 )
 async def subscribe_many(
-    deps: Deps, caller: Manager, name: Name, body: SubscribersRequest
+    deps: Deps, caller: Manager, name: TopicName, body: SubscribersRequest
 ) -> SubscribersReport:
     """Unknown ids are named in the answer and do not spoil the others."""
     async with deps.audit.entry(caller, "topic.subscribe", name, recipients=len(body.recipients)) as done:
@@ -156,7 +151,7 @@ async def subscribe_many(
     response_description="Subscribed, now or before",
     responses=documented(NotFound, InvalidRequest),
 )
-async def subscribe(deps: Deps, caller: Manager, name: Name, external_id: SubscriberId) -> None:
+async def subscribe(deps: Deps, caller: Manager, name: TopicName, external_id: SubscriberId) -> None:
     """Once more changes nothing."""
     async with deps.audit.entry(caller, "topic.subscribe", name, recipient=external_id):
         if await deps.topics.subscribe(name, external_id) is None:
@@ -169,7 +164,7 @@ async def subscribe(deps: Deps, caller: Manager, name: Name, external_id: Subscr
     summary="Unsubscribe a recipient",
     responses=documented(NotFound, InvalidRequest),
 )
-async def unsubscribe(deps: Deps, caller: Manager, name: Name, external_id: SubscriberId) -> None:
+async def unsubscribe(deps: Deps, caller: Manager, name: TopicName, external_id: SubscriberId) -> None:
     """From this topic only."""
     async with deps.audit.entry(caller, "topic.unsubscribe", name, recipient=external_id):
         if not await deps.topics.unsubscribe(name, external_id):

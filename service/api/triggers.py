@@ -9,25 +9,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.api.deps import ApiDeps, Deps, Manager, reading
 from service.api.paging import NumberPaging, Page, UuidPaging, cursor_of
-from service.api.problems import documented
+from service.api.problems import WITH_BODY, documented
 from service.content.drafts import storable
 from service.contract import DomainEvent, FieldProblem
 from service.contract.fields import RecipientId
-from service.delivery.listing import Row, load_json
+from service.db.pages import Row
+from service.delivery.listing import load_json
 from service.errors import (
-    BodyTooLarge,
     InvalidRequest,
     NameTaken,
     NotFound,
     TriggerRefused,
-    UnsupportedMediaType,
 )
 from service.triggers.checks import problems_of
 from service.triggers.rules import OnEvent, TriggerDraft
 from service.triggers.store import NameTakenError
 
 PREVIEW_RUNS = 10
-_BODY_ERRORS = (BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 
 router = APIRouter(prefix="/triggers", tags=["triggers"])
 
@@ -105,7 +103,7 @@ class TriggerQuery(UuidPaging):
     status_code=201,
     summary="Make a trigger",
     response_description="It is active",
-    responses=documented(TriggerRefused, NameTaken, *_BODY_ERRORS),
+    responses=documented(TriggerRefused, NameTaken, *WITH_BODY),
 )
 async def make_trigger(deps: Deps, caller: Manager, body: TriggerDraft) -> TriggerView:
     """Its name is its own, so that a call that is repeated makes no second one."""
@@ -123,7 +121,7 @@ async def make_trigger(deps: Deps, caller: Manager, body: TriggerDraft) -> Trigg
     "/preview",
     summary="When a rule would fire",
     dependencies=[reading],
-    responses=documented(TriggerRefused, *_BODY_ERRORS),
+    responses=documented(TriggerRefused, *WITH_BODY),
 )
 async def preview_rule(deps: Deps, body: TriggerDraft) -> TriggerPreview:
     """The next ten occurrences of a rule that is not saved."""
@@ -152,7 +150,7 @@ async def get_trigger(deps: Deps, trigger_id: UUID) -> TriggerView:
 @router.put(
     "/{trigger_id:uuid}",
     summary="Change a trigger",
-    responses=documented(NotFound, TriggerRefused, NameTaken, *_BODY_ERRORS),
+    responses=documented(NotFound, TriggerRefused, NameTaken, *WITH_BODY),
 )
 async def change_trigger(deps: Deps, caller: Manager, trigger_id: UUID, body: TriggerDraft) -> TriggerView:
     """The whole rule is replaced; when it fires next is decided anew. A paused one stays paused."""
@@ -205,7 +203,7 @@ async def resume_trigger(deps: Deps, caller: Manager, trigger_id: UUID) -> Trigg
     "/{trigger_id:uuid}/fire",
     summary="Fire a trigger now",
     response_description="What became of it",
-    responses=documented(NotFound, TriggerRefused, *_BODY_ERRORS),
+    responses=documented(NotFound, TriggerRefused, *WITH_BODY),
 )
 async def fire_trigger(
     deps: Deps, caller: Manager, trigger_id: UUID, body: FireRequest | None = None

@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from service.contract import EventError, Priority
-from service.delivery.listing import Row, load_json
+from service.db.pages import Row
+from service.delivery.listing import load_json
 from service.senders.shown_address import shown_address
 
 Status = Literal["queued", "sending", "sent", "failed", "expired", "cancelled", "suppressed", "unknown"]

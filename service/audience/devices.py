@@ -7,8 +7,8 @@ from typing import TypeVar
 import asyncpg
 
 from service.audience import queries
-from service.audience.pages import Row
 from service.db.database import Connection, Database
+from service.db.pages import Row
 
 T = TypeVar("T")
 _TRIES = 3

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from service.audience.pages import Page, Row, below, cut
 from service.audience.queries import REPLACED
 from service.db.database import Connection
+from service.db.pages import Page, Row, below, cut
 
 LINK_PURPOSE = "link"
 """What such links are signed for."""
@@ -152,7 +152,7 @@ async def ask(connection: Connection, guest: Guest) -> None:
     await connection.execute(_ASK, guest.sender, guest.address, guest.name or guest.address, guest.locale)
 
 
-async def requests(connection: Connection, before: int | None, limit: int) -> Page:
+async def requests(connection: Connection, before: int | None, limit: int) -> Page[Row]:
     """Those who wait, the latest first."""
     return cut(await connection.fetch(_REQUESTS, below(before), limit + 1), limit)
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -22,9 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
+from service.db.columns import time_column
 
 
 def _recipient_id(*, primary_key: bool = False) -> Column[Any]:
@@ -57,8 +54,8 @@ class Recipient(SQLModel, table=True):
     muted: bool = Field(default=False, nullable=False)
     quiet_from: time | None = Field(default=None, sa_column=Column(Time))
     quiet_until: time | None = Field(default=None, sa_column=Column(Time))
-    created_at: datetime = Field(sa_column=_time())
-    updated_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
+    updated_at: datetime = Field(sa_column=time_column())
 
 
 class Contact(SQLModel, table=True):
@@ -97,11 +94,11 @@ class Contact(SQLModel, table=True):
     position: int = Field(sa_column=Column(SmallInteger, nullable=False))
     active: bool = Field(default=True, nullable=False)
     inactive_reason: str | None = Field(default=None, sa_column=Column(Text))
-    inactive_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    inactive_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     platform: str | None = Field(default=None, sa_column=Column(Text))
     app: str | None = Field(default=None, sa_column=Column(Text))
     device_name: str | None = Field(default=None, sa_column=Column(Text))
-    seen_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    seen_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class Topic(SQLModel, table=True):
@@ -115,7 +112,7 @@ class Topic(SQLModel, table=True):
     )
     name: str = Field(sa_column=Column(Text, nullable=False))
     title: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
 
 
 class Subscription(SQLModel, table=True):
@@ -131,7 +128,7 @@ class Subscription(SQLModel, table=True):
         sa_column=Column(BigInteger, ForeignKey("topic.id", ondelete="CASCADE"), primary_key=True)
     )
     recipient_id: int = Field(sa_column=_recipient_id(primary_key=True))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
 
 
 class Mute(SQLModel, table=True):
@@ -160,7 +157,7 @@ class AudienceList(SQLModel, table=True):
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     members: int | None = Field(default=None, sa_column=Column(BigInteger))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
 
 
 class AudienceMember(SQLModel, table=True):
@@ -186,9 +183,9 @@ class ContactLink(SQLModel, table=True):
     )
     recipient_id: int = Field(sa_column=_recipient_id())
     sender: str = Field(sa_column=Column(Text, nullable=False))
-    expires_at: datetime = Field(sa_column=_time())
+    expires_at: datetime = Field(sa_column=time_column())
     used_by: str | None = Field(default=None, sa_column=Column(Text))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
 
 
 class ContactRequest(SQLModel, table=True):
@@ -204,7 +201,7 @@ class ContactRequest(SQLModel, table=True):
     address: str = Field(sa_column=Column(Text, nullable=False))
     name: str = Field(sa_column=Column(Text, nullable=False))
     locale: str | None = Field(default=None, sa_column=Column(Text))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
 
 
 class ChannelAccount(SQLModel, table=True):
@@ -214,4 +211,4 @@ class ChannelAccount(SQLModel, table=True):
 
     sender: str = Field(sa_column=Column(Text, primary_key=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())

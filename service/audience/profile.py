@@ -20,10 +20,9 @@ from pydantic_core import PydanticCustomError
 
 from service.audience.people import QUIET_PATTERN, QuietHours
 from service.audience.places import canonical_locale, locale_pattern, zones
-from service.contract.fields import LINE, Category, SenderName
+from service.contract.fields import ID_MAX_CHARS, LINE, Category, RecipientId, SenderName
 from service.contract.problems import ContractError, FieldProblem, Wording, field_problems
 
-EXTERNAL_ID_MAX_CHARS = 128
 NAME_MAX_CHARS = 200
 CONTACTS_MAX = 50
 MUTES_MAX = 200
@@ -32,7 +31,6 @@ ADDRESS_MAX_BYTES = 2_000  # what an index of PostgreSQL takes
 ATTRIBUTES_MAX_BYTES = 16_384
 ATTRIBUTES_MAX_DEPTH = 20
 RESERVED_ID = "import"  # its address is that of a call
-EXTERNAL_ID = r"^[^\x00-\x1f\x7f/]+$"
 
 CheckAddress = Callable[[str, str], str]
 """An address of a sender in that sender's own way of writing. Raises ValueError with what is accepted."""
@@ -71,11 +69,7 @@ def _indexable(value: str) -> str:
     return value
 
 
-ExternalId = Annotated[
-    str,
-    Field(min_length=1, max_length=EXTERNAL_ID_MAX_CHARS, pattern=EXTERNAL_ID),
-    AfterValidator(_not_reserved),
-]
+ExternalId = Annotated[RecipientId, AfterValidator(_not_reserved)]
 Locale = Annotated[
     str,
     Field(max_length=40),
@@ -210,7 +204,7 @@ class ImportedRow(Profile):
 WORDING = Wording(
     accepted={
         "": "a JSON object",
-        "external_id": f"1 to {EXTERNAL_ID_MAX_CHARS} characters on one line, without a slash",
+        "external_id": f"1 to {ID_MAX_CHARS} characters on one line, without a slash",
         "name": f"1 to {NAME_MAX_CHARS} characters on one line",
         "locale": "BCP 47, as ru or en-US",
         "time_zone": "a name as Europe/Moscow",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from service.audience import queries
-from service.audience.pages import Page, Row, below, cut
 from service.audience.profile import Preferences, Profile
 from service.audience.upserting import Upserted, upsert
 from service.db.database import Database
+from service.db.pages import Page, Row, below, cut
 
 WINDOW_ROWS = 20_000
 _TRIES = 3
@@ -78,7 +78,7 @@ class Recipients:
             rows: list[Row] = await connection.fetch(queries.SUBSCRIPTIONS, external_id)
             return rows
 
-    async def page(self, chosen: RecipientFilter, before: int | None, limit: int) -> Page:
+    async def page(self, chosen: RecipientFilter, before: int | None, limit: int) -> Page[Row]:
         """People, the newest first."""
         kind, near, far = _ways(chosen)
         window = self._window_rows if any(far) else limit + 1

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.audience import queries
-from service.audience.pages import Page, Row, below, cut
 from service.db.database import Database
+from service.db.pages import Page, Row, below, cut
 
 SUBSCRIBERS_COUNT_LIMIT = 100_000
 
@@ -36,7 +36,7 @@ class Topics:
         async with self._database.connection() as connection:
             return await connection.fetchrow(queries.TOPIC, SUBSCRIBERS_COUNT_LIMIT, name)
 
-    async def page(self, before: int | None, limit: int) -> Page:
+    async def page(self, before: int | None, limit: int) -> Page[Row]:
         """Topics, the newest first."""
         values = (SUBSCRIBERS_COUNT_LIMIT, below(before), limit + 1)
         async with self._database.connection() as connection:
@@ -68,7 +68,7 @@ class Topics:
         async with self._database.connection() as connection:
             return await connection.fetchval(queries.UNSUBSCRIBE, name, external_id) is not None
 
-    async def subscribers(self, name: str, before: int | None, limit: int) -> Page:
+    async def subscribers(self, name: str, before: int | None, limit: int) -> Page[Row]:
         """Who is subscribed: id, external_id, name, at; those that were made last first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(queries.TOPIC_SUBSCRIBERS, name, below(before), limit + 1)

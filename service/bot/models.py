@@ -1,13 +1,11 @@
 """The bot's tables."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Index,
     LargeBinary,
     SmallInteger,
@@ -17,9 +15,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
+from service.db.columns import time_column
 
 
 class BotUpdate(SQLModel, table=True):
@@ -48,8 +44,8 @@ class BotUpdate(SQLModel, table=True):
     replies: str | None = Field(default=None, sa_column=Column(JSONB))
     attempts: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
     error: str | None = Field(default=None, sa_column=Column(Text))
-    due_at: datetime = Field(sa_column=_time())
-    at: datetime = Field(sa_column=_time())
+    due_at: datetime = Field(sa_column=time_column())
+    at: datetime = Field(sa_column=time_column())
 
 
 class BotReport(SQLModel, table=True):
@@ -60,4 +56,4 @@ class BotReport(SQLModel, table=True):
     chat: str = Field(sa_column=Column(Text, primary_key=True))
     category: str | None = Field(default=None, sa_column=Column(Text))
     answered: str | None = Field(default=None, sa_column=Column(JSONB))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())

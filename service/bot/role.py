@@ -19,6 +19,7 @@ from service.db.database import TRANSIENT, Database
 from service.health import PartHealth
 from service.settings import Settings
 from service.support.desk import Desk
+from service.tasks import end
 
 if TYPE_CHECKING:
     from aiogram import Bot
@@ -115,9 +116,7 @@ class BotRole:
 
     async def stop(self) -> None:
         """Take no more updates, finish those that are being handled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._worker is not None:
             await self._worker.stop()
         if self._bot is not None:

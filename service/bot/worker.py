@@ -13,6 +13,7 @@ from service.bot.turn import Turn
 from service.content.localisation import Localisation
 from service.db.database import TRANSIENT, Database
 from service.desk_settings import BotSettings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ class Worker:
 
     async def stop(self) -> None:
         """What is being handled is finished."""
-        for task in self._watching:
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await end(*self._watching)
         self._again.clear()
         await asyncio.gather(*self._lanes.values(), return_exceptions=True)
 

@@ -6,10 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from service.content.templates import Format, Param, ParamType, TemplateVersion, Variant
-from service.contract import SenderName
+from service.contract.fields import LocaleTag, SenderName
 
-KEY = r"^[a-z0-9][a-z0-9._-]{0,99}$"
-LOCALE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$"
 PARAM = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 TITLE_MAX_CHARS = 2_000
 BODY_MAX_CHARS = 100_000
@@ -17,8 +15,7 @@ _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 _NO_NUL = r"^[^\x00]*$"
 _BIGGEST = 2**63
 
-TemplateKey = Annotated[str, Field(pattern=KEY, description="Its name, as `order.paid`")]
-LocaleTag = Annotated[str, Field(max_length=11, pattern=LOCALE, description="As `ru`, `en-US`, `zh-Hant`")]
+Locale = Annotated[LocaleTag, Field(description="As `ru`, `en-US`, `zh-Hant`")]
 
 
 def storable(value: Any) -> Any:
@@ -56,7 +53,7 @@ class VariantDraft(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    locale: LocaleTag
+    locale: Locale
     sender: SenderName | None = Field(None, description="Only for this sender, as `TG`; null: for all others")
     title: Annotated[str, Field(max_length=TITLE_MAX_CHARS, pattern=_ONE_LINE)] = ""
     body: Annotated[str, Field(min_length=1, max_length=BODY_MAX_CHARS, pattern=_NO_NUL)]
@@ -82,7 +79,7 @@ class TemplateDraft(BaseModel):
         },
     )
 
-    default_locale: LocaleTag
+    default_locale: Locale
     params: Annotated[list[ParamDraft], Field(max_length=100)] = []
     variants: Annotated[list[VariantDraft], Field(min_length=1, max_length=200)]
 

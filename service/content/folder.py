@@ -5,7 +5,6 @@ file for each variant, `<locale>[.<sender>].<txt|md|html>`, whose ending is its 
 with a head between two lines of `---` that has the title; everything after it is the body.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -13,16 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from service.content.drafts import KEY, TemplateDraft, VariantDraft
+from service.content.drafts import TemplateDraft, VariantDraft
 from service.content.templates import Format
 from service.contract import field_problems
+from service.contract.fields import TemplateKey
 
 HEAD = "template.yaml"
 _ENDINGS: Mapping[str, Format] = {".txt": "plain", ".md": "markdown", ".html": "html"}
 _ENDING_OF = {written_in: ending for ending, written_in in _ENDINGS.items()}
 _RULE = "---"
+_KEY = TypeAdapter[str](TemplateKey)
 
 
 class FolderError(ValueError):
@@ -94,8 +95,10 @@ def _differences(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> It
 
 
 def _read_template(head: Path) -> TemplateDraft:
-    if not re.fullmatch(KEY, head.parent.name):
-        raise FolderError(f"{head.parent}: is no name of a template; accepted: as order.paid")
+    try:
+        _KEY.validate_python(head.parent.name)
+    except ValidationError:
+        raise FolderError(f"{head.parent}: is no name of a template; accepted: as order.paid") from None
     try:
         content: Any = yaml.load(head.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader's child
     except (yaml.YAMLError, UnicodeDecodeError) as error:

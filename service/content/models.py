@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Integer, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+
+from service.db.columns import time_column
 
 
 class Template(SQLModel, table=True):
@@ -18,8 +20,8 @@ class Template(SQLModel, table=True):
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )
     key: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    archived_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    created_at: datetime = Field(sa_column=time_column())
+    archived_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class TemplateVersionRow(SQLModel, table=True):
@@ -41,7 +43,7 @@ class TemplateVersionRow(SQLModel, table=True):
     )
     number: int = Field(sa_column=Column(Integer, nullable=False))
     author: str = Field(sa_column=Column(Text, nullable=False))
-    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    created_at: datetime = Field(sa_column=time_column())
     default_locale: str = Field(sa_column=Column(Text, nullable=False))
     params: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
     variants: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))

@@ -8,7 +8,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,21 +49,6 @@ class RenderError(Exception):
         self.code, self.reason, self.part, self.line, self.temporary = code, reason, part, line, temporary
         place = " ".join(word for word in (part, f"line {line}" if line else "") if word)
         super().__init__(f"{place}: {reason}" if place else reason)
-
-
-@dataclass(frozen=True, slots=True)
-class RenderJob:
-    """One text to make, for a person with that locale and zone.
-
-    `now`: the time that relative times are told from; None: the time of rendering.
-    """
-
-    version: TemplateVersion
-    variant: Variant
-    params: Mapping[str, Any]
-    locale: str
-    zone: str
-    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,38 +170,28 @@ class Renderer:
         zone: str,
         now: datetime | None = None,
     ) -> Rendered:
-        """The texts of a variant. `params` passed `check_params`. Raises `RenderError`."""
-        return await self._render(RenderJob(version, variant, params, locale, zone, now))
+        """The texts of a variant, for a person with that locale and zone. Raises `RenderError`.
 
-    async def render_many(self, jobs: Sequence[RenderJob]) -> list[Rendered | RenderError]:
-        """A result for each job, in their order."""
-        return await asyncio.gather(*(self._settled(job) for job in jobs))
+        `params` passed `check_params`. `now`: what relative times are told from; None: the time of rendering.
+        """
+        answer = await self._ask(
+            variant,
+            {
+                "do": "render",
+                "types": {param.name: param.type for param in version.params},
+                "params": params,
+                "locale": formats_of(variant, locale),
+                "zone": zone,
+                "now": None if now is None else now.isoformat(),
+            },
+        )
+        return Rendered(answer["title"], answer["body"], variant.format)
 
     async def inspect(self, variant: Variant) -> Inspection:
         """What the texts of a variant use. Raises `RenderError` for what is no template."""
         answer = await self._ask(variant, {"do": "inspect"})
         uses = (PluralUse(use["part"], use["line"], frozenset(use["forms"])) for use in answer["plurals"])
         return Inspection(frozenset(answer["names"]), tuple(uses))
-
-    async def _settled(self, job: RenderJob) -> Rendered | RenderError:
-        try:
-            return await self._render(job)
-        except RenderError as error:
-            return error
-
-    async def _render(self, job: RenderJob) -> Rendered:
-        answer = await self._ask(
-            job.variant,
-            {
-                "do": "render",
-                "types": {param.name: param.type for param in job.version.params},
-                "params": job.params,
-                "locale": formats_of(job.variant, job.locale),
-                "zone": job.zone,
-                "now": None if job.now is None else job.now.isoformat(),
-            },
-        )
-        return Rendered(answer["title"], answer["body"], job.variant.format)
 
     async def _ask(self, variant: Variant, job: dict[str, Any]) -> dict[str, Any]:
         source = hash((variant.title, variant.body, variant.format))

@@ -1,8 +1,8 @@
 """Saving and listing templates. Versions are never changed: going back makes a new one."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Literal
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from service.content import queries
 from service.content.templates import TemplateVersion, load_current, version_of
 from service.db.database import Connection, Database
+from service.db.pages import Page, cut
 
 State = Literal["used", "archived", "all"]
 
@@ -54,18 +55,18 @@ class Templates:
             row = await connection.fetchrow(queries.LOAD_NUMBER, key, number)
         return None if row is None else version_of(row)
 
-    async def page(self, before: int | None, limit: int, *, state: State) -> list[Listed]:
+    async def page(self, before: int | None, limit: int, *, state: State) -> Page[Listed]:
         """The newest templates, with their current versions."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(queries.LIST_TEMPLATES, before, limit, state)
-        return [Listed(row["template_id"], version_of(row), row["archived_at"]) for row in rows]
+            rows = await connection.fetch(queries.LIST_TEMPLATES, before, limit + 1, state)
+        listed = [Listed(row["template_id"], version_of(row), row["archived_at"]) for row in rows]
+        return cut(listed, limit, attrgetter("id"))
 
-    async def versions(self, key: str, before: int | None, limit: int) -> Sequence[TemplateVersion]:
+    async def versions(self, key: str, before: int | None, limit: int) -> Page[TemplateVersion]:
         """The newest versions of one template."""
         async with self._database.connection() as connection:
-            return [
-                version_of(row) for row in await connection.fetch(queries.LIST_VERSIONS, key, before, limit)
-            ]
+            rows = await connection.fetch(queries.LIST_VERSIONS, key, before, limit + 1)
+        return cut([version_of(row) for row in rows], limit, attrgetter("number"))
 
     async def archive(self, key: str) -> bool:
         """Take it out of use. False: it was not in use."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import orjson
 
@@ -15,7 +15,6 @@ from service.db.database import Connection
 
 ParamType = Literal["string", "integer", "number", "boolean", "datetime", "date", "money", "list", "object"]
 Format = Literal["plain", "markdown", "html"]
-PARAM_TYPES: tuple[ParamType, ...] = get_args(ParamType)
 
 _ACCEPTED: Mapping[ParamType, str] = {
     "string": "text",

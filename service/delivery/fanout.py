@@ -20,6 +20,7 @@ from service.contract import Bounds, NotificationRequest
 from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.planning import Planner
 from service.delivery.readers import insert_plans
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,7 @@ class FanOut:
 
     async def close(self) -> None:
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while not self._closing:

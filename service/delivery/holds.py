@@ -12,6 +12,7 @@ from uuid import UUID
 
 from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.wakeups import CHANNEL, Wakeups
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,7 @@ class Holds:
         self._task = asyncio.create_task(self._run(), name="holds")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _received(self, topic: str, _detail: str) -> None:
         if topic == _TOPIC:

@@ -12,6 +12,7 @@ from service.db.ids import uuid7_floor
 from service.delivery.ending import record
 from service.delivery.jobs import LASTING
 from service.settings import DeliverySettings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +145,7 @@ class Housekeeping:
         self._task = asyncio.create_task(self._run(), name="housekeeping")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         retire_at = time.monotonic()

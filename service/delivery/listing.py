@@ -15,6 +15,7 @@ import orjson
 
 from service.db.database import Database
 from service.db.ids import uuid7_floor
+from service.db.pages import Page, Row, cut
 from service.delivery.dedup import explicit_key
 
 WINDOW_ROWS = 20_000
@@ -24,17 +25,6 @@ DELIVERIES_SHOWN = 1_000
 EXPORTED_ROWS = 10_000
 # Transactions that run at once get ids and times in different orders. Less than a window, so that a page reaches its range.
 _ID_SLACK = 10_000
-
-Row = Any
-"""An `asyncpg.Record`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows, and the key to pass as `before` for what follows; None: that was all."""
-
-    rows: Sequence[Any]
-    next: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +187,7 @@ class Listing:
         self._database = database
         self._window_rows = window_rows
 
-    async def notifications(self, chosen: NotificationFilter, before: UUID | None, limit: int) -> Page:
+    async def notifications(self, chosen: NotificationFilter, before: UUID | None, limit: int) -> Page[Row]:
         """Notifications, each with the status of the last link of its chain."""
         query = _Query("notification", self._window_rows)
         if chosen.request_id is not None:
@@ -224,7 +214,7 @@ class Listing:
             )
         return row, deliveries
 
-    async def deliveries(self, chosen: DeliveryFilter, before: int | None, limit: int) -> Page:
+    async def deliveries(self, chosen: DeliveryFilter, before: int | None, limit: int) -> Page[Row]:
         """Deliveries of any state."""
         query = _Query("delivery", self._window_rows)
         indexed = self._choose_index(query, chosen)
@@ -280,7 +270,7 @@ class Listing:
             rows: list[Row] = await connection.fetch(_DELIVERIES_TO, recipient_id, EXPORTED_ROWS)
             return rows
 
-    async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page:
+    async def dead_letters(self, chosen: DeadFilter, before: int | None, limit: int) -> Page[Row]:
         """Deliveries that failed where their chain ended, and reached no other device of their reader."""
         query = _Query(
             "delivery", self._window_rows, near_fixed=["status = 'failed'"], far_fixed=[_LATER_HOP]
@@ -295,13 +285,13 @@ class Listing:
 
     async def rejections(
         self, since: datetime | None, until: datetime | None, before: UUID | None, limit: int
-    ) -> Page:
+    ) -> Page[Row]:
         """Rejected messages without their bodies."""
         ends = [end for end in (before, until and uuid7_floor(until)) if end is not None]
         start = uuid7_floor(since) if since is not None else _FIRST_UUID
         async with self._database.connection() as connection:
             rows = await connection.fetch(_REJECTIONS, min(ends, default=None), start, limit + 1)
-        return _cut(rows, limit)
+        return cut(rows, limit)
 
     async def rejection(self, rejection_id: UUID) -> Row | None:
         """One rejected message with its body in `raw`."""
@@ -317,16 +307,12 @@ class Listing:
             for row in rows
         }
 
-    async def _page(self, query: _Query, columns: str, limit: int) -> Page:
+    async def _page(self, query: _Query, columns: str, limit: int) -> Page[Row]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(columns.format(page=query.page(limit + 1)), *query.values)
             if len(rows) > limit or not query.filtered:
-                return _cut(rows, limit)
+                return cut(rows, limit)
             return Page(rows, await connection.fetchval(query.window_end(), *query.near_values))
-
-
-def _cut(rows: Sequence[Row], limit: int) -> Page:
-    return Page(rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None)
 
 
 def load_json(value: str | None) -> Any:

@@ -6,7 +6,6 @@ more than the insert itself.
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -15,7 +14,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Float,
     Identity,
     Index,
@@ -28,14 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from service.db.columns import time_column
+
 ACTIVE = "status IN ('queued', 'sending')"
 STATUSES = ("queued", "sending", "sent", "failed", "expired", "cancelled", "suppressed", "unknown")
-FINAL = ("sent", "failed", "expired", "cancelled", "suppressed")
 _STATUS_LIST = ", ".join(f"'{status}'" for status in STATUSES)
-
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
 
 
 class Notification(SQLModel, table=True):
@@ -63,7 +58,7 @@ class Notification(SQLModel, table=True):
     content: str = Field(sa_column=Column(JSON, nullable=False))
     route: str = Field(sa_column=Column(JSONB, nullable=False))
     category: str | None = Field(default=None, sa_column=Column(Text))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
 
 
 class Delivery(SQLModel, table=True):
@@ -129,24 +124,24 @@ class Delivery(SQLModel, table=True):
     started: bool = Field(default=False, nullable=False)
     spacing: float = Field(default=0.0, sa_column=Column(Float, nullable=False))
     pacing_key: str = Field(sa_column=Column(Text, nullable=False))
-    send_at: datetime = Field(sa_column=_time())
-    due_at: datetime = Field(sa_column=_time())
-    expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    send_at: datetime = Field(sa_column=time_column())
+    due_at: datetime = Field(sa_column=time_column())
+    expires_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     attempt: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
     lost_leases: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
     lease_token: UUID | None = Field(default=None, sa_column=Column(Uuid))
-    lease_until: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    lease_until: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     provider_ids: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
     error_kind: str | None = Field(default=None, sa_column=Column(Text))
     error_code: str | None = Field(default=None, sa_column=Column(Text))
     error_text: str | None = Field(default=None, sa_column=Column(Text))
-    created_at: datetime = Field(sa_column=_time())
-    finished_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    created_at: datetime = Field(sa_column=time_column())
+    finished_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     recipient_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     facts: str | None = Field(default=None, sa_column=Column(JSONB))
-    escalate_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    acknowledged_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    throttled_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    escalate_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    acknowledged_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    throttled_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class FanOut(SQLModel, table=True):
@@ -162,7 +157,7 @@ class FanOut(SQLModel, table=True):
     request: str = Field(sa_column=Column(JSON, nullable=False))
     template_version: int | None = Field(default=None, sa_column=Column(BigInteger))
     after: int = Field(sa_column=Column(BigInteger, nullable=False))
-    created_at: datetime = Field(sa_column=_time())
+    created_at: datetime = Field(sa_column=time_column())
 
 
 class Hold(SQLModel, table=True):
@@ -171,7 +166,7 @@ class Hold(SQLModel, table=True):
     __tablename__ = "hold"
 
     notification_id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
-    since: datetime = Field(sa_column=_time())
+    since: datetime = Field(sa_column=time_column())
 
 
 class DeliveryLog(SQLModel, table=True):
@@ -184,7 +179,7 @@ class DeliveryLog(SQLModel, table=True):
         default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True)
     )
     delivery_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
     event: str = Field(sa_column=Column(Text, nullable=False))
     attempt: int = Field(sa_column=Column(SmallInteger, nullable=False))
     error_kind: str | None = Field(default=None, sa_column=Column(Text))
@@ -218,7 +213,7 @@ class PacingBucket(SQLModel, table=True):
     __tablename__ = "pacing_bucket"
 
     bucket: str = Field(sa_column=Column(Text, primary_key=True))
-    next_at: datetime = Field(sa_column=_time())
+    next_at: datetime = Field(sa_column=time_column())
 
 
 class SenderState(SQLModel, table=True):
@@ -230,7 +225,7 @@ class SenderState(SQLModel, table=True):
     sender: str = Field(sa_column=Column(Text, primary_key=True))
     state: str = Field(sa_column=Column(Text, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
-    since: datetime = Field(sa_column=_time())
+    since: datetime = Field(sa_column=time_column())
 
 
 class Rejection(SQLModel, table=True):
@@ -239,11 +234,11 @@ class Rejection(SQLModel, table=True):
     __tablename__ = "rejection"
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
     source: str = Field(sa_column=Column(Text, nullable=False))
     reason: str = Field(sa_column=Column(Text, nullable=False))
     problems: str = Field(sa_column=Column(JSON, nullable=False))
     raw: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
-    replayed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    replayed_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     notification_id: UUID | None = Field(default=None, sa_column=Column(Uuid))

@@ -10,6 +10,7 @@ import asyncpg
 
 from service.db.database import OUTAGE, Database
 from service.delivery.events import Channel, OutgoingEvent, Publisher
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,7 @@ class Relay:
         """Publish what is there if the broker takes it within that time, then stop."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._leads and self._publisher.ready:
             try:
                 async with asyncio.timeout(seconds):

@@ -12,6 +12,7 @@ from service.contract import EventType
 from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.events import sender_event_json
 from service.delivery.wakeups import Wakeups
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class SenderStates:
         self._task = asyncio.create_task(self._run(), name="sender states")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def pause(self, sender: str, reason: str) -> None:
         """A person stops a sender; its rows wait."""

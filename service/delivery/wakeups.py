@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from service.db.database import OUTAGE, Database
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,7 @@ class Wakeups:
         ]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._send()

@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Index,
     Text,
@@ -19,12 +18,10 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from service.db.columns import time_column
+
 STATUSES = ("draft", "scheduled", "running", "paused", "finished", "cancelled", "failed")
 CANARIES = ("none", "sending", "approval", "passed")
-
-
-def _time(*, nullable: bool = True) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
 
 
 def _count() -> Column[Any]:
@@ -81,14 +78,14 @@ class Mailing(SQLModel, table=True):
     open: list[int] = Field(sa_column=Column(ARRAY(BigInteger), nullable=False))
     later: int = Field(sa_column=_count())
     pace: str = Field(sa_column=Column(JSON, nullable=False))
-    next_slot: datetime | None = Field(default=None, sa_column=_time())
-    look_at: datetime | None = Field(default=None, sa_column=_time())
-    created_at: datetime = Field(sa_column=_time(nullable=False))
-    start_at: datetime | None = Field(default=None, sa_column=_time())
-    started_at: datetime | None = Field(default=None, sa_column=_time())
-    counted_at: datetime | None = Field(default=None, sa_column=_time())
-    ended_at: datetime | None = Field(default=None, sa_column=_time())
-    retired_at: datetime | None = Field(default=None, sa_column=_time())
+    next_slot: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    look_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    created_at: datetime = Field(sa_column=time_column())
+    start_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    started_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    counted_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    ended_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    retired_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class MailingPart(SQLModel, table=True):

@@ -15,6 +15,7 @@ from service.mailings.metrics import MailingMetrics
 from service.mailings.retiring import Retiring
 from service.mailings.turn import Turn
 from service.settings import MailingSettings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,7 @@ class Runner:
         self._task = asyncio.create_task(self._run(), name="mailings")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _received(self, topic: str, _detail: str) -> None:
         if topic == WORD:

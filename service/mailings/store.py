@@ -12,6 +12,7 @@ from service.audience.segments import Audience
 from service.contract import Bounds, ContractError, problems_of
 from service.db.database import Connection, Database
 from service.db.ids import uuid7
+from service.db.pages import Page, Row, cut
 from service.delivery.holds import let_go
 from service.delivery.planning import Planner
 from service.delivery.wakeups import CHANNEL
@@ -27,9 +28,6 @@ from service.mailings.turn import put_on_hold, write
 SETTLE_LOOKS = 10
 SETTLE_SECONDS = 0.1
 RESULT_ROWS = 2_000
-
-Row = Any
-"""An `asyncpg.Record`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +137,10 @@ class Mailings:
             rows: list[Row] = await connection.fetch(queries.PARTS, mailing_id)
         return rows
 
-    async def page(self, before: UUID | None, limit: int, status: str | None) -> list[Row]:
+    async def page(self, before: UUID | None, limit: int, status: str | None) -> Page[Row]:
         """The newest first."""
         async with self._database.connection() as connection:
-            rows: list[Row] = await connection.fetch(queries.PAGE, before, status, limit)
-        return rows
+            return cut(await connection.fetch(queries.PAGE, before, status, limit + 1), limit)
 
     async def results(self, mailing_id: UUID) -> AsyncIterator[list[Row]]:
         """Its deliveries in the order in which they were made, in pieces. Nothing where it has not begun."""

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from service.audience.profile import EXTERNAL_ID_MAX_CHARS
 from service.audience.records import Record, Records
+from service.contract.fields import ID_MAX_CHARS
 from service.contract.problems import ContractError, FieldProblem
 from service.db.database import Database
 from service.db.ids import uuid7
@@ -92,8 +92,8 @@ class _Rows:
         if len(cells) <= self._column or not cells[self._column]:
             raise _wrong(record, f"has no {COLUMN}")
         value = cells[self._column]
-        if len(value) > EXTERNAL_ID_MAX_CHARS or not value.isprintable():
-            raise _wrong(record, f"is no id; accepted: 1 to {EXTERNAL_ID_MAX_CHARS} characters on one line")
+        if len(value) > ID_MAX_CHARS or not value.isprintable():
+            raise _wrong(record, f"is no id; accepted: 1 to {ID_MAX_CHARS} characters on one line")
         self.ids.append(value)
 
     @property

@@ -1,4 +1,7 @@
-"""The channels and their accounts. A new channel is a file beside this one and a row in `SENDERS`."""
+"""The channels and their accounts. A new channel is a file beside this one and a row in `SENDERS`.
+
+A sender makes one attempt and says what came of it: it keeps, waits and repeats nothing, and knows no database.
+"""
 
 import sys
 from collections.abc import Callable, Mapping

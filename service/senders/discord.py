@@ -96,11 +96,7 @@ class DiscordSender(BaseSender):
         self._webhook_rate = settings.webhook_rate
         self._timeout_seconds = timeout_seconds
         self._http = HttpClient(timeout_seconds=timeout_seconds)
-        self._files = Files(
-            max_bytes=attachments.max_bytes,
-            timeout_seconds=attachments.timeout_seconds,
-            allow_private=attachments.allow_private,
-        )
+        self._files = Files(attachments)
         self._used_up: dict[str, float] = {}
         self.off_reason = self._why_off()
 

@@ -92,11 +92,7 @@ class EmailSender(BaseSender):
         self._settings = settings
         self._timeout_seconds = timeout_seconds
         self._pool: SmtpPool | None = None
-        self._files = Files(
-            max_bytes=attachments.max_bytes,
-            timeout_seconds=attachments.timeout_seconds,
-            allow_private=attachments.allow_private,
-        )
+        self._files = Files(attachments)
         if self.off_reason is None:
             self._from = check_mailbox(settings.from_address or "")
             self._domain = self._from.rpartition("@")[2]

@@ -9,6 +9,7 @@ import aiohttp
 
 from service.senders.base import AddressError, Attachment, Refused, Retry, Scope
 from service.senders.egress import outward_session, web_address
+from service.settings import AttachmentSettings
 
 CODE = "attachment"
 """The code of every outcome for which an attachment is the reason."""
@@ -41,15 +42,12 @@ class FileError(Exception):
 
 
 class Files:
-    """Fetches attachments. `max_bytes` is for all files of one message together.
+    """Fetches attachments. Private addresses and http are refused unless allowed. Redirects are not followed."""
 
-    Private addresses are refused unless `allow_private`, which also allows http. Redirects are not followed.
-    """
-
-    def __init__(self, *, max_bytes: int, timeout_seconds: float, allow_private: bool) -> None:
-        self._max_bytes = max_bytes
-        self._timeout_seconds = timeout_seconds
-        self._allow_private = allow_private
+    def __init__(self, settings: AttachmentSettings) -> None:
+        self._max_bytes = settings.max_bytes
+        self._timeout_seconds = settings.timeout_seconds
+        self._allow_private = settings.allow_private
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, attachments: Sequence[Attachment]) -> list[File]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from service.senders.base import Halted, Retry, Throttled
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
 from service.senders.parts import json_of, seconds_of, shown
+from service.tasks import end
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LIFE_SECONDS = 3_600
@@ -100,9 +101,7 @@ class Grants:
             self._ends_at = 0.0
 
     async def close(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-            await asyncio.gather(self._renewal, return_exceptions=True)
+        await end(self._renewal)
 
     def _renew(self) -> "asyncio.Task[None]":
         if self._renewal is None or self._renewal.done():

@@ -99,11 +99,7 @@ class MaxSender(BaseSender):
         self._token = settings.token.get_secret_value() if settings.token else ""
         ca_file = str(settings.ca_file) if settings.ca_file else None
         self._http = HttpClient(timeout_seconds=timeout_seconds, ca_file=ca_file)
-        self._files = Files(
-            max_bytes=attachments.max_bytes,
-            timeout_seconds=attachments.timeout_seconds,
-            allow_private=attachments.allow_private,
-        )
+        self._files = Files(attachments)
 
     def check_address(self, address: str) -> str:
         if not _ADDRESS.fullmatch(address):

@@ -34,6 +34,12 @@ async def push_of(message: Message) -> Push | Refused:
     return push
 
 
+async def previewed(message: Message) -> list[str]:
+    """What its reader sees."""
+    push = await push_of(message)
+    return [] if isinstance(push, Refused) else ["\n\n".join(filter(None, (push.title, push.body)))]
+
+
 def _push(message: Message) -> Push:
     files = [file for file in message.attachments if file.kind == "document"]
     text = with_links(

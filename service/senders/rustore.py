@@ -31,7 +31,7 @@ from service.senders.base import (
 )
 from service.senders.http import Answer, HttpClient, check_url
 from service.senders.parts import Failure, json_of, seconds_of, strange
-from service.senders.push import Push, outcome_of, push_of, told, too_long, ttl_seconds
+from service.senders.push import Push, outcome_of, previewed, push_of, told, too_long, ttl_seconds
 
 TIMEOUT_SECONDS = 15.0
 PAYLOAD_MAX_BYTES = 4_096
@@ -85,8 +85,7 @@ class RuStoreSender(BaseSender):
         return self.check_address(token)
 
     async def preview(self, message: Message) -> Sequence[str]:
-        push = await push_of(message)
-        return [] if isinstance(push, Refused) else ["\n\n".join(filter(None, (push.title, push.body)))]
+        return await previewed(message)
 
     async def send(self, message: Message) -> Outcome:
         push = await push_of(message)

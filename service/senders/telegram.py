@@ -2,16 +2,15 @@
 
 An address is a chat's id, a public @username of a group or channel, or either with `:` and the id of a
 forum topic. Protocol: https://core.telegram.org/bots/api. The Bot API has no idempotency key, so
-whatever may have been accepted is `Unknown`. `Attachment.name` is not used: Telegram shows the name that
-is in the address.
+whatever may have been accepted is `Unknown`.
 """
 
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -19,7 +18,6 @@ from service.sender_settings import TelegramSettings
 from service.senders.base import (
     AddressError,
     BaseSender,
-    Button,
     Capabilities,
     Gone,
     Halted,
@@ -34,29 +32,25 @@ from service.senders.base import (
     Unknown,
 )
 from service.senders.http import HttpClient, NoAnswerError, NotReachedError, check_url
-from service.senders.markup import RichText, clean, read, split, telegram_html, utf16_length
-from service.senders.relay import Action, Relay
+from service.senders.markup import RichText
+from service.senders.relay import Relay
 from service.senders.telegram_calls import Call, call_of, ids_in, is_unchanged, outcome_of_step
+from service.senders.telegram_parts import TEXT_MAX_UNITS, Part, call_of_part, compose
 
 Chat = int | str
-Kind = Literal["text", "photo", "document"]
 
 # Below DELIVERY_SEND_TIMEOUT_SECONDS, so that the ids of the parts that were accepted come back.
 TIMEOUT_SECONDS = 15.0
-TEXT_MAX_UNITS = 4_096
-CAPTION_MAX_UNITS = 1_024
 MOVED_CHATS_KEPT = 10_000
 CHAT_ID_BITS = 52
 THREAD_ID_BITS = 31
 GENERAL_TOPIC = 1
-READ_IN_THREAD_CHARS = 10_000
 UNTIMED_PAUSE_SECONDS = 1.0
 
 ADDRESS_HELP = "accepted: a chat id, @username of a group or channel, or either with :TOPIC"
 _ADDRESS = re.compile(r"(-?[1-9][0-9]{0,15}|@[A-Za-z][A-Za-z0-9_]{3,31})(?::([1-9][0-9]{0,9}))?")
 _TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 _SERVER = re.compile(r"https?://[^\s{}?#]+")
-_METHODS: dict[Kind, str] = {"text": "sendMessage", "photo": "sendPhoto", "document": "sendDocument"}
 
 # Texts of 400 and 403 after which the address is dead; any other is about the message or permissions.
 _GONE = re.compile(
@@ -104,7 +98,7 @@ class TelegramSender(BaseSender):
         return spacing
 
     async def preview(self, message: Message) -> Sequence[str]:
-        return [part.written for part in await _compose(message)]
+        return [part.written for part in await compose(message)]
 
     def pacing_key(self, address: str) -> str:
         return address.partition(":")[0]
@@ -116,7 +110,7 @@ class TelegramSender(BaseSender):
 
     async def send(self, message: Message) -> Outcome:
         chat, thread = _target(message.address)
-        parts = await _compose(message) if message.relay is None else [message.relay]
+        parts = await compose(message) if message.relay is None else [message.relay]
         if not parts:
             return Refused(reason="nothing visible remains of the text", code="empty")
         done = list(message.parts_done)
@@ -157,7 +151,7 @@ class TelegramSender(BaseSender):
         return None
 
     async def _deliver(
-        self, chat: Chat, thread: int | None, part: "_Part | Relay", deadline: float
+        self, chat: Chat, thread: int | None, part: Part | Relay, deadline: float
     ) -> tuple[str, ...]:
         """Send one part; its message ids. A group's move and markup that was not understood are mended once."""
         moves = 1
@@ -168,22 +162,19 @@ class TelegramSender(BaseSender):
                 if refused.moved_to is not None and moves:
                     moves -= 1
                     self._remember(chat, refused.moved_to)
-                elif isinstance(part, _Part) and part.text.spans and refused.unparsable:
+                elif isinstance(part, Part) and part.text.spans and refused.unparsable:
                     part = replace(part, text=RichText(part.text.text))
-                elif not isinstance(part, _Part) and is_unchanged(refused.outcome):
+                elif not isinstance(part, Part) and is_unchanged(refused.outcome):
                     return ()
                 else:
                     raise
 
     async def _call(
-        self, chat: Chat, thread: int | None, part: "_Part | Relay", deadline: float
+        self, chat: Chat, thread: int | None, part: Part | Relay, deadline: float
     ) -> tuple[str, ...]:
         if self._client is None:
             raise RuntimeError("open() was not called")
-        if isinstance(part, _Part):
-            call = Call(_METHODS[part.kind], _fields(chat, thread, part))
-        else:
-            call = call_of(part, chat, thread)
+        call = call_of_part(part, chat, thread) if isinstance(part, Part) else call_of(part, chat, thread)
         return await self._client.post(call, deadline)
 
     def _remember(self, chat: Chat, moved_to: int) -> None:
@@ -198,22 +189,6 @@ class TelegramSender(BaseSender):
         alone = not self._paused.keys() - {chat}
         self._paused[chat] = now + (outcome.retry_after or UNTIMED_PAUSE_SECONDS)
         return Scope.ADDRESS if alone else Scope.ACCOUNT
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one call sends: text, or a file with the text as its caption."""
-
-    kind: Kind
-    text: RichText
-    url: str = ""
-    buttons: Sequence[Button] = ()
-    actions: Sequence[Action] = ()
-
-    @property
-    def written(self) -> str:
-        """The text as it is sent: HTML when it has styles, else the text itself."""
-        return telegram_html(self.text) if self.text.spans else self.text.text
 
 
 class Client(Protocol):
@@ -263,47 +238,6 @@ def _is_server(address: str) -> bool:
     except ValueError:
         return False
     return _SERVER.fullmatch(address) is not None
-
-
-async def _compose(message: Message) -> list[_Part]:
-    """The calls that make up a message: always the same ones for the same message. Empty: nothing to see."""
-    if message.format != "plain" and len(message.body) > READ_IN_THREAD_CHARS:
-        return await asyncio.to_thread(_parts, message)
-    return _parts(message)
-
-
-def _parts(message: Message) -> list[_Part]:
-    text = read(message.body, message.format)
-    if title := clean(message.title).strip():
-        text = text.under(title)
-    files = [_Part(file.kind, RichText(""), file.url) for file in message.attachments]
-    if len(files) == 1 and utf16_length(text.text) <= CAPTION_MAX_UNITS:
-        parts = [replace(files[0], text=text)]
-    else:
-        parts = [*files, *(_Part("text", piece) for piece in split(text, TEXT_MAX_UNITS, "utf-16 units"))]
-    if parts and (message.buttons or message.actions):
-        parts[-1] = replace(parts[-1], buttons=message.buttons, actions=message.actions)
-    return parts
-
-
-def _fields(chat: Chat, thread: int | None, part: "_Part") -> dict[str, Any]:
-    """The parameters of a part's call, as the Bot API names them."""
-    fields: dict[str, Any] = {"chat_id": chat}
-    if thread is not None:
-        fields["message_thread_id"] = thread
-    if part.text.spans:
-        fields["parse_mode"] = "HTML"
-    if part.buttons or part.actions:
-        rows = [[{"text": clean(button.text), "url": button.url}] for button in part.buttons]
-        rows += [[{"text": clean(one.text), "callback_data": one.action}] for one in part.actions]
-        fields["reply_markup"] = {"inline_keyboard": rows}
-    if part.kind == "text":
-        fields["text"] = part.written
-    else:
-        fields[part.kind] = part.url
-        if part.text.text:
-            fields["caption"] = part.written
-    return fields
 
 
 def _connect(settings: TelegramSettings, timeout_seconds: float) -> "Client":

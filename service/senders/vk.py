@@ -108,11 +108,7 @@ class VkSender(BaseSender):
         token = settings.token.get_secret_value() if settings.token else ""
         self._authorization = {"authorization": f"Bearer {token}"}
         self._http = HttpClient(timeout_seconds=timeout_seconds)
-        self._files = Files(
-            max_bytes=attachments.max_bytes,
-            timeout_seconds=attachments.timeout_seconds,
-            allow_private=attachments.allow_private,
-        )
+        self._files = Files(attachments)
 
     def check_address(self, address: str) -> str:
         if not _ADDRESS.fullmatch(address):

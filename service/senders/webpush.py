@@ -37,7 +37,7 @@ from service.senders.base import (
 from service.senders.egress import web_address
 from service.senders.http import Answer, HttpClient
 from service.senders.parts import json_of, seconds_of
-from service.senders.push import Push, outcome_of, push_of, told, too_long, ttl_seconds
+from service.senders.push import Push, outcome_of, previewed, push_of, told, too_long, ttl_seconds
 from service.senders.webpush_keys import TEXT_MAX_BYTES, ReaderKeys, Vapid, b64, encrypt
 
 TIMEOUT_SECONDS = 15.0
@@ -94,8 +94,7 @@ class WebPushSender(BaseSender):
         return str(self._subscription(address))
 
     async def preview(self, message: Message) -> Sequence[str]:
-        push = await push_of(message)
-        return [] if isinstance(push, Refused) else ["\n\n".join(filter(None, (push.title, push.body)))]
+        return await previewed(message)
 
     async def send(self, message: Message) -> Outcome:
         if self._vapid is None:

@@ -14,6 +14,7 @@ from service.support.messages import Messages
 from service.support.outcomes import Outcomes
 from service.support.tickets import Tickets
 from service.support.wording import Wordings
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,7 @@ class SupportClock:
         self._task = asyncio.create_task(self._run(), name="support desk")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

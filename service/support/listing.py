@@ -5,15 +5,13 @@ A filter with an index bounds what is looked at; the others are applied to a win
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from service.db.database import Database
+from service.db.pages import Page, Row, cut
 from service.support.transcript import transcript
 
 WINDOW_ROWS = 20_000
-
-Row = Any
-"""An `asyncpg.Record`."""
 
 _COLUMNS = """
 SELECT t.*, r.external_id AS recipient, o.name AS operator_name
@@ -79,31 +77,23 @@ class TicketFilter:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TicketPage:
-    """Some rows, and the key to pass as `before` for what follows; None: that was all."""
-
-    rows: list[Row]
-    next: int | None
-
-
 class TicketListing:
     """Reads; each call is one or two statements."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, chosen: TicketFilter, before: int | None, limit: int) -> TicketPage:
+    async def page(self, chosen: TicketFilter, before: int | None, limit: int) -> Page[Row]:
         """The newest first."""
         near = (chosen.address, chosen.recipient, chosen.operator, chosen.status)
         far = (chosen.category, chosen.unclaimed, chosen.since, chosen.until)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_PAGE, before, limit, *near, *far)
-            if len(rows) == limit:
-                return TicketPage(rows, rows[-1]["id"])
+            rows = await connection.fetch(_PAGE, before, limit + 1, *near, *far)
+            if len(rows) > limit:
+                return cut(rows, limit)
             window = await connection.fetchrow(_WINDOW_END, before, limit, *near)
         more = window is not None and window["rows"] == WINDOW_ROWS
-        return TicketPage(rows, window["last"] if more and window is not None else None)
+        return Page(rows, window["last"] if more and window is not None else None)
 
     async def get(self, ticket: int) -> Row | None:
         async with self._database.connection() as connection:
@@ -114,11 +104,11 @@ class TicketListing:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(_COUNT_OF, recipient))
 
-    async def messages(self, ticket: int, before: int | None, limit: int) -> TicketPage:
+    async def messages(self, ticket: int, before: int | None, limit: int) -> Page[Row]:
         """What was said, the newest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_MESSAGES, ticket, before, limit)
-        return TicketPage(rows, rows[-1]["id"] if len(rows) == limit else None)
+            rows = await connection.fetch(_MESSAGES, ticket, before, limit + 1)
+        return cut(rows, limit)
 
     async def transcript(self, ticket: int) -> str | None:
         """The conversation as text; None: there is no such ticket."""

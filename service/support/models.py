@@ -9,7 +9,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -22,9 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
+from service.db.columns import time_column
 
 
 def _id() -> Column[Any]:
@@ -86,15 +83,15 @@ class Ticket(SQLModel, table=True):
     card_delivery: int | None = Field(default=None, sa_column=Column(BigInteger))
     card_message: int | None = Field(default=None, sa_column=Column(BigInteger))
     operator_id: str | None = Field(default=None, sa_column=Column(Text))
-    opened_at: datetime = Field(sa_column=_time())
-    claimed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    first_reply_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    closed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    opened_at: datetime = Field(sa_column=time_column())
+    claimed_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    first_reply_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    closed_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     closed_by: str | None = Field(default=None, sa_column=Column(Text))
-    idle_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    idle_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     warned: bool = Field(default=False, sa_column=Column(Boolean, nullable=False))
     rating: int | None = Field(default=None, sa_column=Column(SmallInteger))
-    rated_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    rated_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class TicketMessage(SQLModel, table=True):
@@ -133,11 +130,11 @@ class TicketMessage(SQLModel, table=True):
     parts: str = Field(sa_column=Column(JSONB, nullable=False))
     buttons: str | None = Field(default=None, sa_column=Column(JSONB))
     state: str = Field(sa_column=Column(Text, nullable=False))
-    ready_at: datetime = Field(sa_column=_time())
+    ready_at: datetime = Field(sa_column=time_column())
     delivery_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     repeats: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
-    created_at: datetime = Field(sa_column=_time())
-    edited_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    created_at: datetime = Field(sa_column=time_column())
+    edited_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class RelayedMessage(SQLModel, table=True):
@@ -164,7 +161,7 @@ class SupportOperator(SQLModel, table=True):
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
-    seen_at: datetime = Field(sa_column=_time())
+    seen_at: datetime = Field(sa_column=time_column())
 
 
 class SupportBan(SQLModel, table=True):
@@ -177,7 +174,7 @@ class SupportBan(SQLModel, table=True):
     sender: str = Field(sa_column=Column(Text, nullable=False))
     chat: str = Field(sa_column=Column(Text, nullable=False))
     operator_id: str = Field(sa_column=Column(Text, nullable=False))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())
 
 
 class SupportDesk(SQLModel, table=True):

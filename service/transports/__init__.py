@@ -1,4 +1,7 @@
-"""Ways in and out over brokers: RabbitMQ, Kafka, both or neither."""
+"""Ways in and out over brokers: RabbitMQ, Kafka, both or neither. The only package that knows FastStream.
+
+A message is handed to the engine and acknowledged; nothing is decided or kept here.
+"""
 
 from service.settings import Settings
 from service.transports.base import Door, EventDoor, Transport
@@ -9,7 +12,7 @@ __all__ = ["Door", "EventDoor", "Transport", "build_transports", "configured_tra
 def configured_transports(settings: Settings) -> list[str]:
     """The names of the transports that the settings name, without importing their clients."""
     configured = {"rabbit": settings.rabbit.host, "kafka": settings.kafka.bootstrap_servers}
-    return [name for name, address in configured.items() if address is not None]
+    return [name for name, address in configured.items() if address]
 
 
 def build_transports(settings: Settings, intake: Door, events: EventDoor | None = None) -> list[Transport]:

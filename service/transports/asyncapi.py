@@ -103,7 +103,9 @@ def _registered() -> dict[str, Any]:
     # Nothing is connected and nothing arrives: default settings, whatever the environment says, and no door.
     nobody, no_events = cast("Door", None), cast("EventDoor", object())
     rabbit = RabbitTransport(RabbitSettings.model_construct(host="rabbitmq"), nobody, no_events)
-    kafka = KafkaTransport(KafkaSettings.model_construct(bootstrap_servers="kafka:9092"), nobody, no_events)
+    kafka = KafkaTransport(
+        KafkaSettings.model_construct(bootstrap_servers=("kafka:9092",)), nobody, no_events
+    )
     specification = AsyncAPI(
         rabbit.broker,
         kafka.broker,

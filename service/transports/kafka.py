@@ -61,7 +61,7 @@ class KafkaTransport(SupervisedTransport):
 
     def _make_broker(self) -> None:
         self.broker = KafkaBroker(
-            _servers(self._settings),
+            self._settings.bootstrap_servers,
             enable_idempotence=True,
             max_request_size=RECORD_MAX_BYTES,
             linger_ms=0,
@@ -228,10 +228,6 @@ async def _undecoded(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
 
 
-def _servers(settings: KafkaSettings) -> list[str]:
-    return [server.strip() for server in (settings.bootstrap_servers or "").split(",")]
-
-
 def _security(settings: KafkaSettings) -> BaseSecurity | None:
     context, password = settings.tls_context, settings.sasl_password
     if settings.sasl_username is None or password is None:
@@ -248,7 +244,7 @@ def _security(settings: KafkaSettings) -> BaseSecurity | None:
 async def _probe(settings: KafkaSettings) -> None:
     """Raise what is wrong when no server takes us; the client's own attempt says it to its log alone."""
     problem: Exception = OSError("no servers in KAFKA_BOOTSTRAP_SERVERS")
-    for host, port, _ in collect_hosts(_servers(settings)):
+    for host, port, _ in collect_hosts(settings.bootstrap_servers):
         try:
             connection = await create_conn(
                 host,

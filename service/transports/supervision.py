@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 from service.delivery.events import Channel, OutgoingEvent
+from service.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -159,10 +160,8 @@ class SupervisedTransport(ABC):
             log.debug("%s: left a connection that was broken already: %r", self.name, error)
 
     async def _stop_supervising(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-            self._supervisor = None
+        await end(self._supervisor)
+        self._supervisor = None
 
 
 def describe(error: Exception) -> str:

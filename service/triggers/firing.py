@@ -19,6 +19,7 @@ from service.contract import DomainEvent
 from service.db.database import TRANSIENT, Connection, Database
 from service.delivery.retry import clean, jittered
 from service.settings import TriggerSettings
+from service.tasks import end
 from service.triggers import queries
 from service.triggers.making import Made, Maker, Rule, Shot, Skip, event_of
 from service.triggers.timing import Clock, Skipped, step, too_late
@@ -74,9 +75,7 @@ class Firing:
 
     async def close(self) -> None:
         """What is under way is cut off and rolled back; somebody fires it later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         for _, answer in self._waiting:
             answer.cancel()
 
@@ -199,8 +198,8 @@ class Firing:
             await connection.execute(queries.DELETE_DUE, firings.ended)
 
     async def _put_off(self, moment: Moment, error: str) -> None:
-        delays = self._settings.retry_delays_seconds or (60.0,)
-        later = self._clock() + timedelta(seconds=jittered(delays[-1], self._random))
+        delay = self._settings.retry_delays_seconds[-1]
+        later = self._clock() + timedelta(seconds=jittered(delay, self._random))
         try:
             async with self._database.connection() as connection:
                 await connection.execute(queries.PUT_OFF, *moment, later, clean(error))

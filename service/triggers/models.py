@@ -1,7 +1,6 @@
 """The tables of triggers. What waits for the clock is a row of its own, so that the rules themselves cost nothing."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -9,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -21,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from service.db.columns import time_column
 from service.triggers.rules import KINDS, STATES
 
 OUTCOMES = ("made", "skipped", "failed")
@@ -28,10 +27,6 @@ OUTCOMES = ("made", "skipped", "failed")
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-def _time(*, nullable: bool = False) -> Column[Any]:
-    return Column(DateTime(timezone=True), nullable=nullable)
 
 
 class Trigger(SQLModel, table=True):
@@ -72,13 +67,13 @@ class Trigger(SQLModel, table=True):
     cancel_event: str | None = Field(default=None, sa_column=Column(Text))
     list_id: UUID | None = Field(default=None, sa_column=Column(Uuid))
     state: str = Field(sa_column=Column(Text, nullable=False))
-    anchor_at: datetime = Field(sa_column=_time())
+    anchor_at: datetime = Field(sa_column=time_column())
     runs: int = Field(sa_column=Column(BigInteger, nullable=False))
     error: str | None = Field(default=None, sa_column=Column(Text))
-    last_run_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    zones_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
-    created_at: datetime = Field(sa_column=_time())
-    updated_at: datetime = Field(sa_column=_time())
+    last_run_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    zones_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    created_at: datetime = Field(sa_column=time_column())
+    updated_at: datetime = Field(sa_column=time_column())
 
 
 class TriggerDue(SQLModel, table=True):
@@ -112,8 +107,8 @@ class TriggerDue(SQLModel, table=True):
     repeats: bool = Field(nullable=False)
     held: bool = Field(nullable=False)
     zone: str = Field(sa_column=Column(Text, nullable=False))
-    occurrence: datetime = Field(sa_column=_time())
-    due_at: datetime = Field(sa_column=_time())
+    occurrence: datetime = Field(sa_column=time_column())
+    due_at: datetime = Field(sa_column=time_column())
     attempt: int = Field(sa_column=Column(SmallInteger, nullable=False))
     event: str | None = Field(default=None, sa_column=Column(JSON))
     correlation: str | None = Field(default=None, sa_column=Column(Text))
@@ -137,14 +132,14 @@ class TriggerRun(SQLModel, table=True):
     )
     trigger_id: UUID = Field(sa_column=Column(Uuid, nullable=False))
     zone: str = Field(sa_column=Column(Text, nullable=False))
-    occurrence: datetime = Field(sa_column=_time())
-    fired_at: datetime = Field(sa_column=_time())
+    occurrence: datetime = Field(sa_column=time_column())
+    fired_at: datetime = Field(sa_column=time_column())
     attempt: int = Field(sa_column=Column(SmallInteger, nullable=False))
     outcome: str = Field(sa_column=Column(Text, nullable=False))
     notification_id: UUID | None = Field(default=None, sa_column=Column(Uuid))
     mailing_id: UUID | None = Field(default=None, sa_column=Column(Uuid))
     error: str | None = Field(default=None, sa_column=Column(Text))
-    retry_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    retry_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
 
 
 class SeenEvent(SQLModel, table=True):
@@ -154,4 +149,4 @@ class SeenEvent(SQLModel, table=True):
     __table_args__ = (Index("seen_event_age", "at"),)
 
     key: str = Field(sa_column=Column(Text, primary_key=True))
-    at: datetime = Field(sa_column=_time())
+    at: datetime = Field(sa_column=time_column())

@@ -22,6 +22,7 @@ from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 
 from service.broker_settings import RabbitSettings
 from service.settings import TriggerSettings
+from service.tasks import end
 from service.triggers.firing import Firing, Upcoming
 
 log = logging.getLogger(__name__)
@@ -171,9 +172,7 @@ class RabbitFirings:
         self._task = asyncio.create_task(self._run(), name="firings through RabbitMQ")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         """One session after the other: a client whose connection broke is replaced as a whole."""

@@ -1,17 +1,15 @@
 """Triggers as people manage them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from service.audience.pages import Row
 from service.audience.segments import NO_ZONE, zones_of
 from service.db.database import Connection, Database
 from service.db.ids import uuid7
+from service.db.pages import Page, Row, below, cut
 from service.mailings.drafts import parse_draft
 from service.triggers import queries
 from service.triggers.making import Due, Rule, insert_due
@@ -20,21 +18,12 @@ from service.triggers.timing import Clock
 
 WAITING_COUNT_LIMIT = 10_000
 LAST_ID = UUID(int=2**128 - 1)
-LAST_RUN = 2**63 - 1
 ZONES_AT_A_TIME = 1
 """Counting an audience may take half a second, for which the trigger is locked, and a batch that fires it waits."""
 
 
 class NameTakenError(ValueError):
     """Another trigger has that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows, and the key to go on below."""
-
-    rows: Sequence[Row]
-    next: Any
 
 
 class Triggers:
@@ -137,18 +126,18 @@ class Triggers:
         async with self._database.connection() as connection:
             return await connection.fetchrow(queries.GET, WAITING_COUNT_LIMIT, trigger_id)
 
-    async def page(self, state: str | None, kind: str | None, before: UUID | None, limit: int) -> Page:
+    async def page(self, state: str | None, kind: str | None, before: UUID | None, limit: int) -> Page[Row]:
         """The newest first."""
         states, kinds = [state] if state else list(STATES), [kind] if kind else list(KINDS)
         values = (WAITING_COUNT_LIMIT, before or LAST_ID, states, kinds, limit + 1)
         async with self._database.connection() as connection:
-            return _cut(await connection.fetch(queries.PAGE, *values), limit)
+            return cut(await connection.fetch(queries.PAGE, *values), limit)
 
-    async def runs(self, trigger_id: UUID, before: int | None, limit: int) -> Page:
+    async def runs(self, trigger_id: UUID, before: int | None, limit: int) -> Page[Row]:
         """What became of its occurrences, the newest first."""
-        values = (trigger_id, LAST_RUN if before is None else before, limit + 1)
+        values = (trigger_id, below(before), limit + 1)
         async with self._database.connection() as connection:
-            return _cut(await connection.fetch(queries.RUNS, *values), limit)
+            return cut(await connection.fetch(queries.RUNS, *values), limit)
 
     async def run(self, run_id: int) -> Row | None:
         """One of them."""
@@ -227,7 +216,3 @@ def _list(draft: TriggerDraft) -> UUID | None:
         return None
     audience = parse_draft(draft.action.mailing).audience
     return audience.uploaded if audience.kind == "uploaded" else None
-
-
-def _cut(rows: Sequence[Row], limit: int) -> Page:
-    return Page(rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.db.database import TRANSIENT, Database
 from service.settings import TriggerSettings
+from service.tasks import end
 from service.triggers import queries
 from service.triggers.store import ZONES_AT_A_TIME, Triggers
 
@@ -37,9 +38,7 @@ class Upkeep:
         self._task = asyncio.create_task(self._run(), name="upkeep of triggers")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

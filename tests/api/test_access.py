@@ -269,14 +269,6 @@ async def test_known_keys_stay_good_while_their_address_is_away(key_server: tupl
     assert server.asked == 3
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
 async def test_the_first_key_is_made_once_by_however_many_processes(database: Database) -> None:
     made = await asyncio.gather(*(ensure_first_key(database, None) for _ in range(5)))
     (key,) = (key for key in made if key is not None)

@@ -1,6 +1,5 @@
 """Lists: every row once, in order, by pages and filters; constant cost by windows."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -107,14 +106,6 @@ class Rows:
                 self.failed += [row] * dead
                 self.forbidden += [row] * (code == "403")
                 self.vk += [row] * (sender == "VK")
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def message(body: str, **fields: object) -> bytes:
 def settings_of(rig: TransportRig, database_url: str) -> Settings:
     groups: dict[str, Any] = {
         "rabbit": RabbitSettings(host=None),
-        "kafka": KafkaSettings(bootstrap_servers=None),
+        "kafka": KafkaSettings(bootstrap_servers=()),
     }
     return Settings(database=DatabaseSettings(url=SecretStr(database_url)), **{**groups, **rig.settings()})
 

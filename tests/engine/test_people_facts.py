@@ -18,14 +18,6 @@ from service.db.database import Database
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
     """As the engine has it."""
     opened = await database.connect_ledger(plan_once=True)

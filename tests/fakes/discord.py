@@ -1,15 +1,11 @@
 """Discord's webhooks: messages, files, rate limits in headers and bodies.
 
 In a test: `async with FakeDiscord() as discord`, then `discord.api_url`, `discord.messages`, `discord.fault(...)`.
-On its own: `python -m tests.fakes.discord --port 9000`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes.
 
 Protocol: https://docs.discord.com/developers/resources/webhook and .../topics/rate-limits. Without `wait=true`
 nothing is told: the answer is 204, whatever became of the message.
 """
 
-import argparse
-import asyncio
 import itertools
 import time
 from collections import deque
@@ -65,8 +61,8 @@ class FakeDiscord(FakeProvider):
     `announces` says whether the bucket's state stands in headers, as it does at Discord.
     """
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.messages: list[DiscordMessage] = []
         self.deleted = False
         self.locked_threads: set[str] = set()
@@ -166,21 +162,3 @@ def _read(request: Received, raw: bytes) -> tuple[dict[str, Any], list[Part]]:
         raise DiscordError(400, 50109, "The request body contains invalid JSON.") from error
     files = [part for name, part in form.items() if name.startswith("files[")]
     return payload, files
-
-
-async def _serve(port: int) -> None:
-    async with FakeDiscord(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

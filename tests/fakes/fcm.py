@@ -1,13 +1,11 @@
 """Firebase Cloud Messaging, HTTP v1: the grant of access tokens by a signed JWT, messages, tokens that die.
 
 In a test: `async with FakeFcm() as fcm`, then `fcm.key_file(folder)`, `fcm.base_url`, `fcm.pushes`,
-`fcm.unregistered`, `fcm.fault(...)`, `fcm.grant_fault(...)`. On its own: `python -m tests.fakes.fcm --port 9000
---folder DIR`, which writes `fcm-key.json` there, prints `ready URL` and is steered as `tests.fakes.provider` describes.
+`fcm.unregistered`, `fcm.fault(...)`, `fcm.grant_fault(...)`.
 
 Protocol: the discovery document of fcm v1, and the errors that Firebase documents. Tokens are checked with PyJWT.
 """
 
-import argparse
 import asyncio
 import itertools
 from collections import deque
@@ -52,8 +50,8 @@ class FcmPush:
 class FakeFcm(FakeProvider):
     """One server for tokens and messages. `grants` counts tokens; one lives `life_seconds` by its own saying."""
 
-    def __init__(self, *, port: int = 0, life_seconds: int = 3_600) -> None:
-        super().__init__(port=port)
+    def __init__(self, *, life_seconds: int = 3_600) -> None:
+        super().__init__()
         self.pushes: list[FcmPush] = []
         self.unregistered: set[str] = set()
         self.malformed: set[str] = set()
@@ -182,24 +180,3 @@ def _key() -> rsa.RSAPrivateKey:
 def pem() -> str:
     """The private key, as the key file has it."""
     return _key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-async def _serve(port: int, folder: Path) -> None:
-    async with FakeFcm(port=port) as fake:
-        fake.key_file(folder)
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the key file goes")
-    arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.port, arguments.folder))
-
-
-if __name__ == "__main__":
-    main()

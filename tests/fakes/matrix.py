@@ -1,12 +1,9 @@
 """A Matrix homeserver, as far as sending goes: a token, rooms, transactions that are not repeated.
 
 In a test: `async with FakeMatrix() as server`, then `server.base_url`, `server.events`, `server.fault(...)`.
-On its own: `python -m tests.fakes.matrix --port 9000`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes. A test sends the same to a real homeserver (Synapse).
+A test sends the same to a real homeserver (Synapse).
 """
 
-import argparse
-import asyncio
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -57,8 +54,8 @@ class _Reader(HTMLParser):
 class FakeMatrix(FakeProvider):
     """One homeserver with one account, a member of `rooms`."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.events: list[Event] = []
         self.rooms = {ROOM}
         self._transactions: dict[tuple[str, str], str] = {}
@@ -89,21 +86,3 @@ class FakeMatrix(FakeProvider):
 
 def _error(status: int, code: str, text: str, **fields: object) -> web.Response:
     return web.json_response({"errcode": code, "error": text, **fields}, status=status)
-
-
-async def _serve(port: int) -> None:
-    async with FakeMatrix(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

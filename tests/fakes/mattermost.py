@@ -1,14 +1,10 @@
 """A Mattermost server's incoming webhooks.
 
 In a test: `async with FakeMattermost() as server`, then `server.base_url`, `server.posts`, `server.fault(...)`.
-On its own: `python -m tests.fakes.mattermost --port 9000`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes.
 
 Protocol: https://developers.mattermost.com/integrate/webhooks/incoming/. The answer is `ok`; a post has no id.
 """
 
-import argparse
-import asyncio
 import itertools
 import time
 from dataclasses import dataclass
@@ -39,8 +35,8 @@ class MattermostPost:
 class FakeMattermost(FakeProvider):
     """One server with one webhook, which may be gone; `channels` are those that exist besides its own."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.posts: list[MattermostPost] = []
         self.channels = {"town-square", "@anna"}
         self.hook_deleted = False
@@ -83,21 +79,3 @@ class FakeMattermost(FakeProvider):
             "status_code": status,
         }
         return web.json_response(body, status=status)
-
-
-async def _serve(port: int) -> None:
-    async with FakeMattermost(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,11 @@
 """MAX's bot API: messages, two-step uploads, its errors, and the updates it posts to a webhook.
 
 In a test: `async with FakeMax() as max_api`, then `max_api.base_url`, `max_api.messages`, `max_api.stopped`,
-`max_api.fault(...)`. On its own: `python -m tests.fakes.max --port 9000`, which prints `ready URL` and is steered
-as `tests.fakes.provider` describes.
+`max_api.fault(...)`.
 
 Protocol: the schema of the official clients. There is no idempotency key: a repeat is a second message.
 """
 
-import argparse
-import asyncio
 import itertools
 import re
 import time
@@ -88,8 +85,8 @@ class FakeMax(FakeProvider):
     number) is the bot's limit.
     """
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.messages: list[MaxMessage] = []
         self.stopped: set[str] = set()
         self.unknown: set[str] = set()
@@ -259,21 +256,3 @@ def _keyboard(item: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
-
-
-async def _serve(port: int) -> None:
-    async with FakeMax(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

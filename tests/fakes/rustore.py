@@ -1,15 +1,12 @@
 """RuStore's push APIs: the native and the universal one, with topics, tokens that die, and their errors.
 
 In a test: `async with FakeRuStore() as store`, then `store.base_url`, `store.pushes`, `store.expired`,
-`store.malformed`, `store.fault(...)`. On its own: `python -m tests.fakes.rustore --port 9000`, which prints
-`ready URL` and is steered as `tests.fakes.provider` describes.
+`store.malformed`, `store.fault(...)`.
 
 Protocol: https://www.rustore.ru/help/en/sdk/push-notifications/send-push-notifications and the clients that are
 in use. There is no idempotency key: a repeat is a second push.
 """
 
-import argparse
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +41,8 @@ class RuStorePush:
 class FakeRuStore(FakeProvider):
     """One server for both APIs. `expired` and `malformed` are tokens that lead nowhere."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.pushes: list[RuStorePush] = []
         self.expired: set[str] = set()
         self.malformed: set[str] = set()
@@ -137,21 +134,3 @@ def _native_error(code: int, status: str, message: str) -> web.Response:
 
 def _universal_error(code: int, status: str, *errors: str) -> web.Response:
     return web.json_response({"status": status, "code": code, "errors": list(errors)}, status=code)
-
-
-async def _serve(port: int) -> None:
-    async with FakeRuStore(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

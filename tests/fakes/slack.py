@@ -1,14 +1,10 @@
 """Slack: incoming webhooks that answer in words, and chat.postMessage that answers errors inside HTTP 200.
 
 In a test: `async with FakeSlack() as slack`, then `slack.api_url`, `slack.hooks_url`, `slack.hook`, `slack.messages`.
-On its own: `python -m tests.fakes.slack --port 9000`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes.
 
 Protocol: https://docs.slack.dev/messaging and https://docs.slack.dev/reference/methods/chat.postMessage.
 """
 
-import argparse
-import asyncio
 import itertools
 import time
 from dataclasses import dataclass
@@ -42,8 +38,8 @@ class SlackMessage:
 class FakeSlack(FakeProvider):
     """One workspace. What a channel in `states` or the webhook in `hook_state` answers is its error's word."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.messages: list[SlackMessage] = []
         self.states: dict[str, str] = {}
         self.hook_state: tuple[int, str] | None = None
@@ -127,21 +123,3 @@ def _error(word: str) -> web.Response:
 
 def _json(document: Any) -> web.Response:
     return web.Response(body=orjson.dumps(document), content_type="application/json")
-
-
-async def _serve(port: int) -> None:
-    async with FakeSlack(port=port) as fake:
-        print(f"ready {fake.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,8 @@
 """SMSC.ru and SMS.ru, as far as sending goes: credentials, numbers, and errors inside HTTP 200.
 
 In a test: `async with FakeSmsc() as server`, then `server.base_url`, `server.texts`, `server.fault(...)`.
-On its own: `python -m tests.fakes.sms --port 9000 --provider smsru`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes.
 """
 
-import argparse
-import asyncio
 from abc import abstractmethod
 from urllib.parse import parse_qs
 
@@ -22,8 +18,8 @@ API_ID = "0A1B2C3D-sms-ru-api-id-for-tests"
 class _FakeSms(FakeProvider):
     path: str
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.texts: list[tuple[str, str]] = []
 
     @property
@@ -80,23 +76,3 @@ def sms_ru_number(number: str, code: int, text: str) -> object:
     """The answer in which the call was well and the number was not."""
     sms = {number: {"status": "ERROR", "status_code": code, "status_text": text}}
     return {"status": "OK", "status_code": 100, "sms": sms, "balance": 4122.56}
-
-
-async def _serve(provider: str, port: int) -> None:
-    async with FakeSmsc(port=port) if provider == "smsc" else FakeSmsRu(port=port) as fake:
-        print(f"ready {fake.url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--provider", choices=("smsc", "smsru"), default="smsc")
-    arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.provider, arguments.port))
-
-
-if __name__ == "__main__":
-    main()

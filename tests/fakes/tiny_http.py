@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self, cast
+
+from tests.fakes.tiny import TinyConnection, TinyServer
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _HEAD_MAX_BYTES = 64 * 1024
@@ -31,28 +32,20 @@ def response(status: int, body: bytes, content_type: str = "application/json", *
 Handler = Callable[["Connection", Request], bytes | None]
 
 
-class Connection(asyncio.Protocol):
+class Connection(TinyConnection):
     """One client. The handler answers with bytes, or with None and later through `answer` or `abort`."""
 
     def __init__(self, server: "TinyHttpServer") -> None:
+        super().__init__(server)
         self._server = server
         self._buffer = bytearray()
         self._busy = False
-        self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        super().connection_lost(exc)
         self._writable.set()
-        self._server.connections.discard(self)
-        if not self.lost.done():
-            self.lost.set_result(None)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -82,11 +75,6 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
             self._transport.close()
-
-    def abort(self) -> None:
-        """Cut the connection, as a reset."""
-        if self._transport is not None:
-            self._transport.abort()
 
     def _work(self) -> None:
         while not self._busy and self._transport is not None:
@@ -137,31 +125,12 @@ def _chunked(buffer: bytearray, start: int) -> tuple[bytes | None, int]:
     return None, 0
 
 
-class TinyHttpServer:
+class TinyHttpServer(TinyServer):
     """`async with` starts and stops it. Port 0 picks a free one."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
+        super().__init__(port)
         self.handler = handler
-        self.port = port
-        self.connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self), "127.0.0.1", self.port, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        """Stop listening and cut what is connected. May be called twice."""
-        if self._server is not None:
-            self._server.close()
-        connected = list(self.connections)
-        for connection in connected:
-            connection.abort()
-        await asyncio.gather(*(connection.lost for connection in connected))
+    def connect(self) -> Connection:
+        return Connection(self)

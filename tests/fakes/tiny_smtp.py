@@ -1,68 +1,39 @@
 """The least SMTP server that a fast fake needs: every mail is taken, nothing is encrypted, commands may be pipelined.
 
 In a test: `async with TinySmtpServer() as server`, then `server.port`, `server.recipients`.
-On its own: `python -m tests.fakes.tiny_smtp --port 2525`, which prints `ready HOST:PORT`, and every second in
-which mails came how many it has.
 """
 
-import argparse
 import asyncio
-import contextlib
-from typing import Self, cast
+from typing import cast
+
+from tests.fakes.tiny import TinyConnection, TinyServer
 
 _EHLO = b"250-tiny\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-SMTPUTF8\r\n250 SIZE 67108864\r\n"
 _END = b"\r\n.\r\n"
 
 
-class TinySmtpServer:
-    """`async with` starts and stops it. Port 0 picks a free one. `recipients` are in the order of their mails."""
+class TinySmtpServer(TinyServer):
+    """`async with` starts and stops it, on a free port. `recipients` are in the order of their mails."""
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    def __init__(self) -> None:
+        super().__init__()
         self.recipients: list[str] = []
-        self.connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", self.port, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        connected = list(self.connections)
-        for connection in connected:
-            connection.abort()
-        await asyncio.gather(*(connection.lost for connection in connected))
+    def connect(self) -> "_Connection":
+        return _Connection(self)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(TinyConnection):
     def __init__(self, server: TinySmtpServer) -> None:
+        super().__init__(server)
         self._server = server
         self._buffer = b""
         self._recipient = ""
         self._in_data = False
-        self._transport: asyncio.Transport | None = None
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
-        self._transport.write(b"220 tiny ESMTP\r\n")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._server.connections.discard(self)
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        super().connection_made(transport)
+        cast("asyncio.Transport", transport).write(b"220 tiny ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -104,27 +75,3 @@ class _Connection(asyncio.Protocol):
             case b"MAIL" | b"RSET" | b"NOOP":
                 return b"250 2.0.0 ok\r\n"
         return b"502 5.5.1 not known\r\n"
-
-
-async def _serve(port: int) -> None:
-    async with TinySmtpServer(port) as server:
-        print(f"ready 127.0.0.1:{server.port}", flush=True)
-        told = 0
-        while True:
-            await asyncio.sleep(1)
-            if len(server.recipients) != told:
-                told = len(server.recipients)
-                print(told, flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

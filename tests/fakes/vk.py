@@ -1,15 +1,11 @@
 """VK's API as a community's bot sees it: messages, uploads, errors inside HTTP 200, consent.
 
 In a test: `async with FakeVk() as vk`, then `vk.base_url`, `vk.messages`, `vk.denied`, `vk.fault(...)`.
-On its own: `python -m tests.fakes.vk --port 9000`, which prints `ready URL` and is steered as
-`tests.fakes.provider` describes.
 
 Protocol: https://dev.vk.com/api/api-requests and https://dev.vk.com/method/messages.send. A message with a
 `random_id` that the same peer has had is not sent again, and answered with the id of the first.
 """
 
-import argparse
-import asyncio
 import itertools
 import re
 import time
@@ -65,8 +61,8 @@ class _Peer:
 class FakeVk(FakeProvider):
     """One community. `denied` peers have not allowed messages; `calls_a_second` (None: any number) is its limit."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.messages: list[VkMessage] = []
         self.denied: set[int] = set()
         self.missing: set[int] = set()
@@ -216,21 +212,3 @@ def _button(action: dict[str, str]) -> tuple[str, str]:
     if not re.match(r"https?://", link):
         raise VkError(911, "Keyboard format is invalid: link should be a valid URL")
     return label, link
-
-
-async def _serve(port: int) -> None:
-    async with FakeVk(port=port) as vk:
-        print(f"ready {vk.base_url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,11 @@
 """A push service and the browsers behind it: signatures checked with PyJWT, messages read as a browser reads them.
 
 In a test: `async with FakePushService() as service`, then `service.subscribe()`, `service.pushes`,
-`service.unsubscribed`, `service.fault(...)`. On its own: `python -m tests.fakes.webpush --port 9000`, which prints
-`ready SUBSCRIPTION` and is steered as `tests.fakes.provider` describes.
+`service.unsubscribed`, `service.fault(...)`.
 
 Protocol: RFC 8030, 8188, 8291, 8292, and the errors of Mozilla's push service.
 """
 
-import argparse
-import asyncio
 import hmac
 import itertools
 import os
@@ -101,8 +98,8 @@ def _hkdf(salt: bytes, secret: bytes, info: bytes, length: int) -> bytes:
 class FakePushService(FakeProvider):
     """One push service. `unsubscribed` are paths of browsers that are gone."""
 
-    def __init__(self, *, port: int = 0) -> None:
-        super().__init__(port=port)
+    def __init__(self) -> None:
+        super().__init__()
         self.browsers: dict[str, Browser] = {}
         self.unsubscribed: set[str] = set()
         self.pushes: list[WebPush] = []
@@ -183,21 +180,3 @@ def _b64(raw: bytes) -> str:
 
 def _unb64(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-async def _serve(port: int) -> None:
-    async with FakePushService(port=port) as fake:
-        print(f"ready {fake.subscribe().json}", flush=True)
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    asyncio.run(_serve(parser.parse_args().port))
-
-
-if __name__ == "__main__":
-    main()

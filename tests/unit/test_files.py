@@ -6,6 +6,7 @@ import pytest
 
 from service.senders.base import Attachment, Refused, Retry, Scope
 from service.senders.files import File, FileError, Files
+from service.settings import AttachmentSettings
 from tests.fakes.files import FakeFiles
 from tests.fakes.provider import Fault
 
@@ -22,7 +23,7 @@ async def server() -> AsyncIterator[FakeFiles]:
 
 @pytest.fixture
 async def files() -> AsyncIterator[Files]:
-    files = Files(max_bytes=250, timeout_seconds=1.0, allow_private=True)
+    files = Files(AttachmentSettings.model_construct(max_bytes=250, timeout_seconds=1.0, allow_private=True))
     yield files
     await files.close()
 
@@ -95,7 +96,9 @@ async def test_what_cannot_be_had(
     ["http://example.com/a", "https://127.0.0.1/a", "https://localhost/a", "https://[::1]/a", "file:///etc"],
 )
 async def test_what_leads_inside_is_refused(url: str) -> None:
-    guarded = Files(max_bytes=10, timeout_seconds=1.0, allow_private=False)
+    guarded = Files(
+        AttachmentSettings.model_construct(max_bytes=10, timeout_seconds=1.0, allow_private=False)
+    )
     with pytest.raises(FileError, match="address") as caught:
         await guarded.fetch([attachment(url)])
     assert isinstance(caught.value.outcome, Refused)

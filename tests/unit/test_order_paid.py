@@ -1,10 +1,11 @@
 """One template for ten people: each text against what was written by hand."""
 
 from service.content.drafts import TemplateDraft
-from service.content.rendering import Renderer, RenderJob
+from service.content.rendering import Renderer
 from service.content.templates import check_params, choose
 from service.settings import TemplateSettings
 from tests.support.order_paid import PEOPLE, TEMPLATE
+from tests.support.rendering import RenderJob, render_many
 
 
 async def test_ten_people_get_their_own_words() -> None:
@@ -17,7 +18,7 @@ async def test_ten_people_get_their_own_words() -> None:
     renderer = Renderer(TemplateSettings())
     await renderer.start()
     try:
-        results = await renderer.render_many(jobs)
+        results = await render_many(renderer, jobs)
     finally:
         await renderer.close()
     texts = [(getattr(result, "title", result), getattr(result, "body", "")) for result in results]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from service.content.filters import locale_of
 from service.content.language import escape_markdown
-from service.content.rendering import Inspection, PluralUse, Rendered, Renderer, RenderError, RenderJob
+from service.content.rendering import Inspection, PluralUse, Rendered, Renderer, RenderError
 from service.content.templates import (
     Format,
     Param,
@@ -27,6 +27,7 @@ from service.content.templates import (
 )
 from service.senders.markup import read
 from service.settings import TemplateSettings
+from tests.support.rendering import RenderJob, render_many
 
 NOW = datetime(2026, 11, 23, 11, 30, tzinfo=UTC)
 PAID = "2026-11-23T20:30:00Z"
@@ -61,13 +62,13 @@ def job(
 
 
 async def text(renderer: Renderer, body: str, **options: Any) -> str:
-    (result,) = await renderer.render_many([job(body, **options)])
+    (result,) = await render_many(renderer, [job(body, **options)])
     assert isinstance(result, Rendered), result
     return result.body
 
 
 async def error(renderer: Renderer, body: str, **options: Any) -> RenderError:
-    (result,) = await renderer.render_many([job(body, **options)])
+    (result,) = await render_many(renderer, [job(body, **options)])
     assert isinstance(result, RenderError), result
     return result
 
@@ -209,7 +210,7 @@ def test_escaped_text_adds_no_markup(words: str, around: str) -> None:
     ],
 )
 async def test_what_a_template_may_not_do_is_told(renderer: Renderer, body: str, code: str) -> None:
-    failed, fine = await renderer.render_many([job(body, names=[], ok=True, at=PAID, text=""), job("fine")])
+    failed, fine = await render_many(renderer, [job(body, names=[], ok=True, at=PAID, text=""), job("fine")])
     assert isinstance(failed, RenderError)
     assert (failed.code, failed.temporary) == (code, False)
     assert fine == Rendered("", "fine", "plain")
@@ -230,7 +231,7 @@ async def test_errors_name_their_line(renderer: Renderer) -> None:
 )
 async def test_an_endless_template_fails_alone(renderer: Renderer, body: str) -> None:
     jobs = [job("before"), job(body), *(job(f"after {number}") for number in range(100))]
-    before, endless, *after = await asyncio.wait_for(renderer.render_many(jobs), 20)
+    before, endless, *after = await asyncio.wait_for(render_many(renderer, jobs), 20)
     assert isinstance(endless, RenderError)
     assert (endless.code, endless.temporary) == ("overrun", False)
     assert before == Rendered("", "before", "plain")
@@ -252,7 +253,7 @@ async def test_memory_that_others_filled_is_not_blamed_on_a_text() -> None:
     first = renderer._child
     # Each language stays in memory: all of them are too many for one process.
     tags = [tag.replace("_", "-") for tag in sorted(locale_identifiers())]
-    results = await renderer.render_many([job("{{ at|date }}", locale=tag, at=PAID) for tag in tags])
+    results = await render_many(renderer, [job("{{ at|date }}", locale=tag, at=PAID) for tag in tags])
     assert [result for result in results if not isinstance(result, Rendered)] == []
     assert renderer._child is not first
     await renderer.close()
@@ -263,7 +264,7 @@ async def test_a_killed_process_is_replaced_and_nothing_is_lost(renderer: Render
     child = renderer._child
     assert child is not None
     os.kill(child.process.pid, signal.SIGKILL)
-    results = await renderer.render_many([job(f"{number}") for number in range(200)])
+    results = await render_many(renderer, [job(f"{number}") for number in range(200)])
     assert results == [Rendered("", str(number), "plain") for number in range(200)]
 
 
@@ -380,7 +381,7 @@ async def test_formats_and_plurals_follow_the_language_of_the_text(
     renderer: Renderer, written: str, person: str, body: str, words: str
 ) -> None:
     made = RenderJob(variants("en"), Variant(written, None, "", body), {}, person, "UTC", NOW)
-    assert await renderer.render_many([made]) == [Rendered("", words, "plain")]
+    assert await render_many(renderer, [made]) == [Rendered("", words, "plain")]
 
 
 @given(st.text(max_size=20))

@@ -1,7 +1,6 @@
 """Versions in PostgreSQL, and templates as files."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,14 +18,6 @@ from service.db.database import Database
 from tests.support.order_paid import TEMPLATE
 
 DRAFT = TemplateDraft.model_validate(TEMPLATE)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 def version(key: str, default_locale: str = "en") -> TemplateVersion:

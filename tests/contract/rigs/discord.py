@@ -10,11 +10,11 @@ from service.sender_settings import DiscordSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.discord import DiscordSender
 from service.settings import AttachmentSettings
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.discord import WEBHOOK_ID, WEBHOOK_TOKEN, FakeDiscord
 from tests.fakes.provider import Fault
 
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 HOOK = f"{WEBHOOK_ID}/{WEBHOOK_TOKEN}"
 
 

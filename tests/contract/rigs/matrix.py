@@ -9,16 +9,10 @@ import orjson
 from service.sender_settings import MatrixSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.matrix import MatrixSender
+from tests.contract.rigs.over_http import ANYWHERE, fault
 from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.matrix import ROOM, TOKEN, FakeMatrix
 from tests.fakes.provider import Fault
-
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
-
-
-def fault(**values: Any) -> Callable[["MatrixRig"], None]:
-    """The homeserver's next answer."""
-    return lambda rig: rig.server.fault(Fault(**values))
 
 
 def error(
@@ -32,17 +26,8 @@ class MatrixRig(SplittingRig):
     name = "MATRIX"
     address = ROOM
     cases = (
-        Case(Situation.UNREACHABLE, lambda rig: rig.server.stop(), Retry, "connect", recovers=False),
-        Case(Situation.RESET_BEFORE, fault(ending="reset", accept=False), Unknown, "broken"),
-        Case(Situation.RESET_AFTER, fault(ending="reset"), Unknown, "broken", accepted=1),
-        Case(Situation.SILENT, fault(ending="hang"), Unknown, "timeout", accepted=1),
-        Case(Situation.SILENT, fault(ending="hang", accept=False), Unknown, "timeout", note="and not accepted"),
-        Case(Situation.MALFORMED, fault(status=200, body="{}"), Unknown, "answer", accepted=1),
+        *ANYWHERE,
         Case(Situation.MALFORMED, fault(status=200, body='{"event_id": 1}'), Unknown, "answer", accepted=1, note="id"),
-        Case(Situation.MALFORMED, fault(ending="garbage"), Unknown, accepted=1, note="no HTTP"),
-        Case(Situation.HTML, fault(status=502, body=HTML_PAGE, accept=True), Unknown, "502", accepted=1),
-        Case(Situation.HTML, fault(status=200, body=HTML_PAGE), Unknown, "answer", accepted=1, note="200"),
-        Case(Situation.HTML, fault(status=404, body=HTML_PAGE), Retry, "404", note="404"),
         Case(Situation.SERVER_ERROR, error(500, "M_UNKNOWN"), Retry, "M_UNKNOWN"),
         Case(Situation.SERVER_ERROR, error(503, "M_UNKNOWN"), Retry, "M_UNKNOWN", note="503"),
         Case(

@@ -7,19 +7,14 @@ from typing import Any, ClassVar, Self
 import orjson
 
 from service.sender_settings import MattermostSettings
-from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
+from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled
 from service.senders.mattermost import MattermostSender
+from tests.contract.rigs.over_http import ANYWHERE, fault
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.mattermost import HOOK, FakeMattermost
 from tests.fakes.provider import Fault
 
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 HOOKS = "web.incoming_webhook"
-
-
-def fault(**values: Any) -> Callable[["MattermostRig"], None]:
-    """The server's next answer."""
-    return lambda rig: rig.server.fault(Fault(**values))
 
 
 def error_fault(status: int, error: str, **headers: str) -> Fault:
@@ -45,16 +40,7 @@ class MattermostRig(SplittingRig):
     name = "MATTERMOST"
     address = HOOK
     cases = (
-        Case(Situation.UNREACHABLE, lambda rig: rig.server.stop(), Retry, "connect", recovers=False),
-        Case(Situation.RESET_BEFORE, fault(ending="reset", accept=False), Unknown, "broken"),
-        Case(Situation.RESET_AFTER, fault(ending="reset"), Unknown, "broken", accepted=1),
-        Case(Situation.SILENT, fault(ending="hang"), Unknown, "timeout", accepted=1),
-        Case(Situation.SILENT, fault(ending="hang", accept=False), Unknown, "timeout", note="and not accepted"),
-        Case(Situation.MALFORMED, fault(status=200, body="{}"), Unknown, "answer", accepted=1),
-        Case(Situation.MALFORMED, fault(ending="garbage"), Unknown, accepted=1, note="no HTTP"),
-        Case(Situation.HTML, fault(status=502, body=HTML_PAGE, accept=True), Unknown, "502", accepted=1),
-        Case(Situation.HTML, fault(status=200, body=HTML_PAGE), Unknown, "answer", accepted=1, note="200"),
-        Case(Situation.HTML, fault(status=404, body=HTML_PAGE), Retry, "404", note="404"),
+        *ANYWHERE,
         Case(Situation.SERVER_ERROR, error(500, "app.post.save.app_error"), Retry, "app.post.save.app_error"),
         Case(Situation.THROTTLED, fault(status=429, headers={"retry-after": "3"}), Throttled, "429", retry_after=3),
         Case(

@@ -10,11 +10,10 @@ from service.sender_settings import MaxSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.max import MaxSender
 from service.settings import AttachmentSettings
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import Case, Situation, SplittingRig
 from tests.fakes.max import TOKEN, FakeMax
 from tests.fakes.provider import Fault
-
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 
 
 def fault(**values: Any) -> Callable[["MaxRig"], None]:

@@ -9,11 +9,11 @@ import orjson
 from service.sender_settings import RuStoreSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Throttled, Unknown
 from service.senders.rustore import RuStoreSender
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.rustore import DEVICE, PROJECT, TOKEN, FakeRuStore
 
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 DEAD_TEXT = "The registration token is not a valid FCM registration token"
 
 

@@ -9,11 +9,10 @@ import orjson
 from service.sender_settings import SlackSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.slack import SlackSender
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.provider import Fault
 from tests.fakes.slack import HOOK_PATH, TOKEN, FakeSlack
-
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 
 
 def fault(**values: Any) -> Callable[["SlackRig"], None]:

@@ -2,24 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import orjson
 
 from service.sender_settings import SmsSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.sms import SmsSender
+from tests.contract.rigs.over_http import ANYWHERE, fault
 from tests.contract.sender_suite import Case, Rig, Situation
-from tests.fakes.provider import Fault
 from tests.fakes.sms import API_ID, LOGIN, PASSWORD, FakeSmsc, FakeSmsRu, sms_ru_number
 
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 NUMBER = "+79991234567"
-
-
-def fault(**values: Any) -> Callable[["SmsRig"], None]:
-    """The provider's next answer."""
-    return lambda rig: rig.server.fault(Fault(**values))
 
 
 def says(document: object) -> Callable[["SmsRig"], None]:
@@ -42,17 +36,8 @@ def smsru_number(code: int) -> Callable[["SmsRig"], None]:
 
 
 _ANYWHERE = (
-    Case(Situation.UNREACHABLE, lambda rig: rig.server.stop(), Retry, "connect", recovers=False),
-    Case(Situation.RESET_BEFORE, fault(ending="reset", accept=False), Unknown, "broken"),
-    Case(Situation.RESET_AFTER, fault(ending="reset"), Unknown, "broken", accepted=1),
-    Case(Situation.SILENT, fault(ending="hang"), Unknown, "timeout", accepted=1),
-    Case(Situation.SILENT, fault(ending="hang", accept=False), Unknown, "timeout", note="and not accepted"),
-    Case(Situation.MALFORMED, fault(status=200, body="{}"), Unknown, "answer", accepted=1),
+    *ANYWHERE,
     Case(Situation.MALFORMED, fault(status=200, body="[100]"), Unknown, "answer", accepted=1, note="list"),
-    Case(Situation.MALFORMED, fault(ending="garbage"), Unknown, accepted=1, note="no HTTP"),
-    Case(Situation.HTML, fault(status=502, body=HTML_PAGE, accept=True), Unknown, "502", accepted=1),
-    Case(Situation.HTML, fault(status=200, body=HTML_PAGE), Unknown, "answer", accepted=1, note="200"),
-    Case(Situation.HTML, fault(status=404, body=HTML_PAGE), Retry, "404", note="404"),
 )
 
 

@@ -10,11 +10,10 @@ from service.sender_settings import VkSettings
 from service.senders.base import BaseSender, Gone, Halted, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.vk import VkSender
 from service.settings import AttachmentSettings
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import HOSTILE, Case, Situation, SplittingRig
 from tests.fakes.provider import Fault
 from tests.fakes.vk import TOKEN, FakeVk
-
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 
 
 def fault(**values: Any) -> Callable[["VkRig"], None]:

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Self
 from service.sender_settings import WebhookSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.webhook import WebhookSender
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.webhook import SECRET, FakeWebhook
-
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 
 
 def settings(**values: object) -> WebhookSettings:

@@ -9,11 +9,11 @@ import orjson
 from service.sender_settings import WebPushSettings
 from service.senders.base import BaseSender, Gone, Refused, Retry, Scope, Throttled, Unknown
 from service.senders.webpush import WebPushSender
+from tests.contract.rigs.over_http import HTML_PAGE
 from tests.contract.sender_suite import Case, Rig, Situation
 from tests.fakes.provider import Fault
 from tests.fakes.webpush import PRIVATE_KEY, FakePushService, failure_document
 
-HTML_PAGE = "<html><body><h1>Bad Gateway</h1></body></html>"
 P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
 
