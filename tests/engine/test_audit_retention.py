@@ -43,7 +43,7 @@ async def test_what_is_older_than_the_setting_leaves(database: Database) -> None
     try:
 
         async def left() -> bool:
-            return [entry.action for entry in await Audit(database).page()] == ["young"]
+            return [entry.action for entry in (await Audit(database).page()).rows] == ["young"]
 
         await wait_until(left, message="only the young entry is left")
     finally:
@@ -55,4 +55,4 @@ async def test_none_leaves_with_zero(database: Database) -> None:
     retention = AuditRetention(database, 0)
     retention.start()
     await retention.close()
-    assert len(await Audit(database).page()) == 1
+    assert len((await Audit(database).page()).rows) == 1

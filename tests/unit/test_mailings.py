@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.audience.people import QuietHours
-from service.delivery.dispatch import PACING_MARGIN
+from service.delivery.slots import PACING_MARGIN
 from service.mailings import judging
 from service.mailings.drafts import Canary, Limits
 from service.mailings.forecast import Left, allowed_rate, done_at, expected_rate
