@@ -95,7 +95,10 @@ class DeliverySettings(BaseSettings):
     buffer_rows: int = Field(1_000, ge=1, description="Leased rows one sender holds in memory")
     concurrency: int = Field(100, ge=1, le=10_000, description="Calls one sender has under way")
     gather_seconds: float = Field(
-        0.004, ge=0, le=1, description="In a stream of messages a commit waits so long for company"
+        0.004,
+        ge=0,
+        le=1,
+        description="In a stream of messages a commit waits so long for company, unless a caller over HTTP waits for it",
     )
     batch_rows: int = Field(1_000, ge=1, le=20_000, description="Most rows of one group commit")
     intake_queue_rows: int = Field(20_000, ge=1, description="Most requests waiting for their commit")
