@@ -17,7 +17,8 @@ FROM python:3.13-slim-bookworm
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends curl \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --home-dir /app --no-create-home notifications \
+ && groupadd --gid 10001 notifications \
+ && useradd --uid 10001 --gid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nologin notifications \
  && install --directory --owner notifications --group notifications --mode 0700 /data
 WORKDIR /app
 COPY --from=environment /venv /venv
