@@ -37,6 +37,7 @@ from service.probes import HasProblem, register_probes
 from service.senders import build_senders
 from service.settings import AudienceSettings, Settings
 from service.support.desk import Desk
+from service.tasks import end
 from service.transports import Transport, build_transports, configured_transports
 from service.triggers.events import Events
 from service.triggers.firing import Firing
@@ -50,6 +51,11 @@ log = logging.getLogger(__name__)
 GC_ALLOCATIONS = 50_000
 """Messages make much garbage and few cycles: looking for cycles after every 700 objects costs a tenth."""
 CONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
+GIVE_UP_LOOK_SECONDS = 0.1
+
+
+class GivenUpError(Exception):
+    """The process is to end before it has begun."""
 
 
 class Part(Protocol):
@@ -71,6 +77,8 @@ class App:
         self._works = works = "worker" in settings.process.roles
         self.settings = settings
         self._on_ready = on_ready
+        self.given_up: Callable[[], bool] = lambda: False
+        """Asked while the start waits for the database: whether the process is to end instead."""
         self.metrics = Metrics()
         self.health = Health()
         self.database = Database(
@@ -244,7 +252,11 @@ class App:
 
     @asynccontextmanager
     async def _lifespan(self, _api: FastAPI) -> AsyncIterator[None]:
-        first_key = await self.start()
+        try:
+            first_key = await self.start()
+        except GivenUpError:
+            yield  # the server is told to end, and serves nothing
+            return
         try:
             gc.set_threshold(GC_ALLOCATIONS, 20, 100)
             freezing = asyncio.create_task(self._freeze(), name="freeze")
@@ -262,8 +274,17 @@ class App:
         gc.freeze()
 
     async def start(self) -> str | None:
-        """Connect, migrate, begin. Returns the first API key if it was made now. Waits for the database."""
-        await self._reach_database()
+        """Connect, migrate, begin. Returns the first API key if it was made now.
+
+        Waits for the database. Raises `GivenUpError` when nobody wants it to start any more.
+        """
+        reaching = asyncio.create_task(self._reach_database(), name="reach the database")
+        while not reaching.done():
+            if self.given_up():
+                await end(reaching)
+                raise GivenUpError
+            await asyncio.wait({reaching}, timeout=GIVE_UP_LOOK_SECONDS)
+        await reaching
         await self.renderer.start()
         await self.trials.start()
         await self.links.open(self.database)

@@ -62,6 +62,7 @@ def run() -> None:
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
+        app.given_up = lambda: server.should_exit
         # Drained, uvicorn raises the signal again: it must end this block, not the process at once.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         server.run(sockets=[bound])

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.support.service import ROOT
+from tests.support.net import free_port
+from tests.support.service import ROOT, Service
 
 
 def _run(*words: str, **env: str) -> tuple[int, str]:
@@ -48,3 +50,15 @@ def test_what_cannot_be_done_is_said(words: tuple[str, ...], said: str) -> None:
     assert code != 0
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_start_that_waits_for_the_database_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    url = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing"
+    service = Service(tmp_path, {"DATABASE_URL": url})
+    service.start(ready=False)
+    try:
+        service.wait_for_log("PostgreSQL does not answer")
+        assert service.terminate(10) == 0
+    finally:
+        service.kill()
+    assert "Traceback" not in service.logs()
