@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import median, quantiles
 
 from tests.benchmarks.contestants import Contestant, Minimal
-from tests.benchmarks.draining import warm_up
+from tests.benchmarks.draining import last_acknowledgements, warm_up
 from tests.benchmarks.figures import Figures, Goal
 from tests.benchmarks.messages import bodies, properties
 from tests.benchmarks.ours import Ours
@@ -47,6 +47,7 @@ async def _latencies(stage: Stage, contestant: Contestant, pace: int, messages: 
         published = await _publish_at(stage, contestant.queue, bodies(numbers), pace)
         await stage.fake.wait_for(messages, 60)
         await contestant.settled()
+        await last_acknowledgements(0)
     arrivals = stage.fake.arrivals()
     arrivals.assert_each_once(numbers)
     came = arrivals.by_number()
