@@ -1,7 +1,6 @@
 """The audit trail: who did what to what, when, and how it ended."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,15 +11,13 @@ from typing import Any
 import orjson
 
 from service.access.principal import Principal
-from service.db.database import TRANSIENT, Database
+from service.db.database import Database
 from service.db.pages import Page, cut
+from service.db.upkeep import keep_up
 from service.tasks import end
-
-log = logging.getLogger(__name__)
 
 BATCH_ROWS = 1_000
 LOOK_SECONDS = 600.0
-BREATH_SECONDS = 0.05
 
 _BEGIN = """
 INSERT INTO audit_entry (at, actor, action, target, details)
@@ -96,21 +93,13 @@ class AuditRetention:
 
     def start(self) -> None:
         if self._days:
-            self._task = asyncio.create_task(self._run(), name="retention of the audit trail")
+            keeping = keep_up(
+                "the retention of the audit trail", (self._retire, BATCH_ROWS), every_seconds=LOOK_SECONDS
+            )
+            self._task = asyncio.create_task(keeping, name="retention of the audit trail")
 
     async def close(self) -> None:
         await end(self._task)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                while await self._retire() >= BATCH_ROWS:  # noqa: ASYNC110 - a breath between batches
-                    await asyncio.sleep(BREATH_SECONDS)
-            except TRANSIENT as error:
-                log.debug("the retention of the audit trail waits for the database: %s", error)
-            except Exception:
-                log.exception("the retention of the audit trail failed, trying again")
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _retire(self) -> int:
         """Remove old entries; returns how many, at most a batch."""

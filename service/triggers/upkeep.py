@@ -1,20 +1,17 @@
 """What time does to triggers: old history leaves in bounded batches, and zones of audiences are looked up again."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from service.db.database import TRANSIENT, Database
+from service.db.database import Database
+from service.db.upkeep import keep_up
 from service.settings import TriggerSettings
 from service.tasks import end
 from service.triggers import queries
 from service.triggers.store import ZONES_AT_A_TIME, Triggers
 
-log = logging.getLogger(__name__)
-
 BATCH_ROWS = 1_000
-BREATH_SECONDS = 0.05
 
 
 class Upkeep:
@@ -35,22 +32,16 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="upkeep of triggers")
+        keeping = keep_up(
+            "the upkeep of triggers",
+            (self.retire, BATCH_ROWS),
+            (self.look_up_zones, ZONES_AT_A_TIME),
+            every_seconds=min(self._settings.housekeeping_seconds, self._settings.zones_seconds),
+        )
+        self._task = asyncio.create_task(keeping, name="upkeep of triggers")
 
     async def close(self) -> None:
         await end(self._task)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await _repeat(self.retire, BATCH_ROWS)
-                await _repeat(self.look_up_zones, ZONES_AT_A_TIME)
-            except TRANSIENT as error:
-                log.debug("the upkeep of triggers waits for the database: %s", error)
-            except Exception:
-                log.exception("the upkeep of triggers failed, trying again")
-            pause = min(self._settings.housekeeping_seconds, self._settings.zones_seconds)
-            await asyncio.sleep(pause)
 
     async def retire(self) -> int:
         """Remove old runs and keys of events. Returns how many of the most, at most a batch."""
@@ -69,8 +60,3 @@ class Upkeep:
         return await self._triggers.look_up_zones(
             self._clock() - timedelta(seconds=self._settings.zones_seconds)
         )
-
-
-async def _repeat(step: Callable[[], Awaitable[int]], most: int) -> None:
-    while await step() >= most:  # noqa: ASYNC110 - a breath between batches, nothing to wait for
-        await asyncio.sleep(BREATH_SECONDS)

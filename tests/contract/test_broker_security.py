@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trustme
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings
 
 from service.broker_settings import KafkaSettings, RabbitSettings
 from tests.contract.rigs.kafka import KafkaRig
@@ -34,25 +35,27 @@ class _Kafka(KafkaRig):
 
     def __init__(self, mock: KafkaMock, port: int, **security: Any) -> None:
         super().__init__(mock)
-        self._port = port
-        self._security = security
+        self._own = {"bootstrap_servers": f"127.0.0.1:{port}", **security}
 
     def settings(self) -> dict[str, Any]:
-        plain: KafkaSettings = super().settings()["kafka"]
-        own = {"bootstrap_servers": f"127.0.0.1:{self._port}", **self._security}
-        return {"kafka": KafkaSettings(**{**plain.model_dump(exclude_defaults=True), **own})}
+        return _replaced(super().settings(), self._own)
 
 
 class _Rabbit(RabbitRig):
+    """The same."""
+
     def __init__(self, node: RabbitNode, port: int, **security: Any) -> None:
         super().__init__(node)
-        self._port = port
-        self._security = security
+        self._own = {"host": "127.0.0.1", "port": port, "tls": True, **security}
 
     def settings(self) -> dict[str, Any]:
-        plain: RabbitSettings = super().settings()["rabbit"]
-        own = {"host": "127.0.0.1", "port": self._port, "tls": True, **self._security}
-        return {"rabbit": RabbitSettings(**{**plain.model_dump(exclude_defaults=True), **own})}
+        return _replaced(super().settings(), self._own)
+
+
+def _replaced(settings: dict[str, BaseSettings], own: dict[str, Any]) -> dict[str, Any]:
+    """A rig's settings of its one broker, with some of them its own: judged as those of the service are."""
+    [(name, plain)] = settings.items()
+    return {name: type(plain)(**{**plain.model_dump(exclude_defaults=True), **own})}
 
 
 def _port_of(mock: KafkaMock) -> int:

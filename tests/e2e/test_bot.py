@@ -37,6 +37,13 @@ async def bot(database_url: str, tg: FakeTelegram) -> AsyncIterator[BotBench]:
         yield bot
 
 
+async def _boris_takes_over(bot: BotBench, tg: FakeTelegram) -> None:
+    """Another chat follows a second link of the same recipient."""
+    again = await bot.call("POST", "/v1/recipients/42/links", status=201)
+    tg.person(BORIS).starts(again["url"].partition("=")[2])
+    await bot.sees(BORIS, 1)
+
+
 class TestLinks:
     async def test_a_link_gives_a_chat_to_a_recipient(self, bot: BotBench, tg: FakeTelegram) -> None:
         token = await bot.link("42")
@@ -72,9 +79,7 @@ class TestLinks:
         token = await bot.link("42")
         tg.person(ANNA).starts(token)
         await bot.sees(ANNA, 1)
-        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
-        tg.person(BORIS).starts(again["url"].partition("=")[2])
-        await bot.sees(BORIS, 1)
+        await _boris_takes_over(bot, tg)
         tg.person(ANNA).starts(token)
         assert "Запросите новую" in await bot.sees(ANNA, 2)
         assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
@@ -92,9 +97,7 @@ class TestLinks:
         await bot.sees(ANNA, 1)
         tg.person(ANNA).blocks()
         await bot.settled()
-        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
-        tg.person(BORIS).starts(again["url"].partition("=")[2])
-        await bot.sees(BORIS, 1)
+        await _boris_takes_over(bot, tg)
         tg.person(ANNA).starts(token)
         assert "Запросите новую" in await bot.sees(ANNA, 2)
         assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]
@@ -104,9 +107,7 @@ class TestLinks:
     ) -> None:
         tg.person(ANNA).starts(await bot.link("42"))
         await bot.sees(ANNA, 1)
-        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
-        tg.person(BORIS).starts(again["url"].partition("=")[2])
-        await bot.sees(BORIS, 1)
+        await _boris_takes_over(bot, tg)
         assert await bot.contacts("42") == [(str(ANNA), False), (str(BORIS), True)]
         tg.person(BORIS).starts(await bot.link("43"))
         await bot.sees(BORIS, 2)
@@ -116,9 +117,7 @@ class TestLinks:
     async def test_a_chat_that_was_left_for_another_stays_left(self, bot: BotBench, tg: FakeTelegram) -> None:
         tg.person(ANNA).starts(await bot.link("42"))
         await bot.sees(ANNA, 1)
-        again = await bot.call("POST", "/v1/recipients/42/links", status=201)
-        tg.person(BORIS).starts(again["url"].partition("=")[2])
-        await bot.sees(BORIS, 1)
+        await _boris_takes_over(bot, tg)
         tg.person(ANNA).says("/start")
         assert "ссыл" in await bot.sees(ANNA, 2)
         assert sorted(await bot.contacts("42")) == [(str(ANNA), False), (str(BORIS), True)]

@@ -1,9 +1,7 @@
 """Old entries of the audit trail leave, the rest stays."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from pydantic import SecretStr
 
 from service.access.audit import BATCH_ROWS, Audit, AuditRetention
@@ -11,14 +9,6 @@ from service.app import build
 from service.db.database import Database
 from service.settings import AuthSettings, DatabaseSettings, Settings
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def _write(database: Database, action: str, age: timedelta, count: int = 1) -> None:

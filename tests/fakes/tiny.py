@@ -1,6 +1,7 @@
 """What the tiny servers share: they listen on 127.0.0.1, and cut whoever is connected when they stop."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Self, cast
 
 
@@ -29,19 +30,17 @@ class TinyConnection(asyncio.Protocol):
 
 
 class TinyServer:
-    """`async with` starts and stops it. Port 0 picks a free one. A subclass says what a connection is."""
+    """`async with` starts and stops it. Port 0 picks a free one. `connect` makes what serves a client."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, connect: "Callable[[], TinyConnection]", port: int = 0) -> None:
         self.port = port
+        self._connect = connect
         self.connections: set[TinyConnection] = set()
         self._server: asyncio.Server | None = None
 
-    def connect(self) -> TinyConnection:
-        raise NotImplementedError
-
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.connect, "127.0.0.1", self.port, backlog=1024)
+        self._server = await loop.create_server(self._connect, "127.0.0.1", self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

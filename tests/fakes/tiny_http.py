@@ -129,8 +129,5 @@ class TinyHttpServer(TinyServer):
     """`async with` starts and stops it. Port 0 picks a free one."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
-        super().__init__(port)
+        super().__init__(lambda: Connection(self), port)
         self.handler = handler
-
-    def connect(self) -> Connection:
-        return Connection(self)

@@ -16,11 +16,8 @@ class TinySmtpServer(TinyServer):
     """`async with` starts and stops it, on a free port. `recipients` are in the order of their mails."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda: _Connection(self))
         self.recipients: list[str] = []
-
-    def connect(self) -> "_Connection":
-        return _Connection(self)
 
 
 class _Connection(TinyConnection):
