@@ -254,7 +254,7 @@ class Dispatcher:
             send.add_done_callback(self._sends.discard)
 
     def _may_begin(self) -> bool:
-        return self._lanes.any_ready() and (self._take_slot())
+        return self._lanes.any_ready() and self._take_slot()
 
     async def _work(self, key: Key, job: Job) -> None:
         """One call after the other for as long as one may begin: a task for each would cost more."""

@@ -20,6 +20,8 @@ class Slots:
         """`rate`: messages a second of the account."""
         self.interval = PACING_MARGIN / rate
         self._window = max(1, floor(rate)) / rate
+        # In whole slots: sums of their distances must not miss it by a rounding.
+        self._behind = self._window * PACING_MARGIN - self.interval / 2
         self._reserved: deque[float] = deque()
         self._used: deque[tuple[float, float]] = deque()
 
@@ -48,8 +50,3 @@ class Slots:
 
     def clear(self) -> None:
         self._reserved.clear()
-
-    @property
-    def _behind(self) -> float:
-        # Whole slots: sums of their distances must not miss it by a rounding.
-        return self._window * PACING_MARGIN - self.interval / 2
